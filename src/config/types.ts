@@ -1,0 +1,61 @@
+/** The resolved configuration: the cluster document and the node part with every default filled in. */
+import type { FlowTimeouts } from '../dataplane/dataplane.ts';
+import type { Address } from '../model/address.ts';
+import type { BgpPeer } from '../model/bgp.ts';
+import type { Service, Vip } from '../model/service.ts';
+
+/** Must be equal on every node of a cluster; `digest` tells whether it is. */
+export interface ClusterConfig {
+  readonly name: string;
+  readonly services: readonly Service[];
+  readonly vips: readonly Vip[];
+  /** Undefined: nothing is announced (static routes lead to the nodes). */
+  readonly bgp: { readonly as: number; readonly peers: readonly BgpPeer[] } | undefined;
+  readonly flowTimeouts: FlowTimeouts;
+  /** How long forwarding goes on after the withdrawal when a node is stopped. */
+  readonly drainMs: number;
+  /** SHA-256 of the canonical document, in hex. */
+  readonly digest: string;
+}
+
+export interface NodeLimits {
+  readonly services: number;
+  readonly backends: number;
+  readonly flows: number;
+  readonly embryonicFlows: number;
+}
+
+/** Differs from node to node. */
+export interface NodePart {
+  readonly name: string;
+  readonly interfaces: readonly string[];
+  /** This node's own addresses: source of health checks and BGP next hop. */
+  readonly ipv4: Address | undefined;
+  readonly ipv6: Address | undefined;
+  readonly routerId: Address | undefined;
+  readonly gobgp: string;
+  readonly console: { readonly host: string; readonly port: number };
+  readonly bpffs: string;
+  readonly xdpMode: 'auto' | 'native' | 'generic';
+  readonly limits: NodeLimits;
+}
+
+export interface NodeConfig {
+  readonly cluster: ClusterConfig;
+  readonly node: NodePart;
+}
+
+/** One thing wrong with a document, named so that an editor can jump to it. */
+export interface ConfigProblem {
+  readonly file: string;
+  /** 1-based; 0 when the file as a whole is meant. */
+  readonly line: number;
+  readonly column: number;
+  /** Such as `services[0].checks[1].timeout_ms`. */
+  readonly path: string;
+  readonly message: string;
+}
+
+export type ConfigResult =
+  | { readonly ok: true; readonly config: NodeConfig }
+  | { readonly ok: false; readonly problems: readonly ConfigProblem[] };

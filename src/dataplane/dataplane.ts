@@ -1,0 +1,106 @@
+import type { Address } from '../model/address.ts';
+import type {
+  Affinity,
+  ForwardingMode,
+  ServiceId,
+  ServiceKey,
+} from '../model/service.ts';
+
+/** `up` gets new flows; `draining` and `down` keep the flows they have and get no new ones. */
+export type BackendState = 'up' | 'draining' | 'down';
+
+export interface WantedBackend {
+  readonly address: Address;
+  readonly weight: number;
+  readonly mode: ForwardingMode;
+  readonly state: BackendState;
+}
+
+/** A service as the data plane needs it: health is already folded into the backends' states. */
+export interface WantedService extends ServiceKey {
+  readonly id: ServiceId;
+  readonly affinity: Affinity;
+  readonly backends: readonly WantedBackend[];
+}
+
+/** Idle timeouts in seconds, by the flow's state (S1's six). */
+export interface FlowTimeouts {
+  readonly tcpSynS: number;
+  readonly tcpSynAckS: number;
+  readonly tcpFinS: number;
+  readonly tcpS: number;
+  readonly udpS: number;
+  readonly defaultS: number;
+}
+
+export interface ReconcileResult {
+  /** Services that are now in the maps exactly as wanted. */
+  readonly programmed: ReadonlySet<ServiceId>;
+  /** Number of kernel writes that it took; 0 when nothing had changed. */
+  readonly writes: number;
+  /** What could not be written, in words; retried at the next call. */
+  readonly failures: readonly string[];
+}
+
+export interface Traffic {
+  readonly packets: bigint;
+  readonly bytes: bigint;
+  /** Flows opened since the maps were made. */
+  readonly flowsOpened: bigint;
+  /** Flows opened and not yet closed or expired. */
+  readonly flowsActive: bigint;
+}
+
+export interface BackendTraffic extends Traffic {
+  readonly service: ServiceId;
+  readonly backend: Address;
+  /** MAC address of the next hop as packets last used it; undefined before the first packet. */
+  readonly nextHop: string | undefined;
+}
+
+export interface FlowTable {
+  readonly name: string;
+  readonly entries: number;
+  readonly capacity: number;
+}
+
+export interface Counters {
+  /** Every named counter of the data plane, drops among them, in the order of abi.h. */
+  readonly global: readonly { name: string; drop: boolean; value: bigint; help: string }[];
+  readonly backends: readonly BackendTraffic[];
+  readonly tables: readonly FlowTable[];
+}
+
+export interface InterfaceStatus {
+  readonly name: string;
+  readonly ifindex: number;
+  readonly xdpMode: 'native' | 'generic';
+}
+
+export interface DataplaneStatus {
+  readonly interfaces: readonly InterfaceStatus[];
+  /** True when pinned maps of an earlier supervisor were taken over. */
+  readonly adopted: boolean;
+  /** Digest of every struct that crosses the boundary. */
+  readonly layoutDigest: string;
+  readonly pinPath: string;
+}
+
+/** Port: the forwarding plane of one node. */
+export interface Dataplane {
+  /**
+   * Makes the maps say what `services` says, and nothing else. Takes the whole desired state;
+   * calling twice is a no-op; a failed write is planned again by the next call.
+   */
+  reconcile(services: readonly WantedService[], timeouts: FlowTimeouts): ReconcileResult;
+  /** What the maps held when this process opened them: lets a restart go on with what was known. */
+  adoptedServices(): readonly WantedService[];
+  /** The private address whose packets take the live path to this backend of this service. */
+  probeAddress(service: ServiceId, backend: Address): Address | undefined;
+  counters(): Counters;
+  status(): DataplaneStatus;
+  /** Removes flows that have been idle for longer than their timeout. Not on the main thread. */
+  expireFlows(): Promise<{ scanned: number; expired: number }>;
+  /** Leaves the program and its maps at work (`keep`), or takes everything away (`detach`). */
+  close(how: 'keep' | 'detach'): void;
+}

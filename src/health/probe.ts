@@ -1,0 +1,23 @@
+import type { Address } from '../model/address.ts';
+import type { CheckSpec } from '../model/check.ts';
+import type { ProbeResult } from '../model/health.ts';
+
+/** Where one check goes. */
+export interface ProbeTarget {
+  readonly vip: Address;
+  /** The backend's own address, for diagnosis and messages. */
+  readonly backend: Address;
+  /**
+   * The private address that stands for this VIP on this backend: packets sent to it take the
+   * forwarding path of live traffic. Undefined while the data plane does not know the pair.
+   */
+  readonly via: Address | undefined;
+}
+
+/**
+ * Port: one kind of health check. Never throws: whatever goes wrong is a failed result.
+ * `signal` fires at the check's timeout; the implementation then ends its socket at once.
+ */
+export interface Probe<Spec extends CheckSpec = CheckSpec> {
+  check(spec: Spec, target: ProbeTarget, signal: AbortSignal): Promise<ProbeResult>;
+}
