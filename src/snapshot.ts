@@ -4,7 +4,7 @@
  */
 import type { BgpStatus } from './model/bgp.ts';
 import type { CheckHealth, HealthState } from './model/health.ts';
-import type { BackendState } from './dataplane/dataplane.ts';
+import type { BackendState } from './model/service.ts';
 
 export interface TrafficSnapshot {
   readonly packets: number;

@@ -1,7 +1,7 @@
 /** The resolved configuration: the cluster document and the node part with every default filled in. */
-import type { FlowTimeouts } from '../dataplane/dataplane.ts';
 import type { Address } from '../model/address.ts';
 import type { BgpPeer } from '../model/bgp.ts';
+import type { FlowTimeouts } from '../model/flow.ts';
 import type { Service, Vip } from '../model/service.ts';
 
 /** Must be equal on every node of a cluster; `digest` tells whether it is. */

@@ -1,13 +1,12 @@
 import type { Address } from '../model/address.ts';
+import type { FlowTimeouts } from '../model/flow.ts';
 import type {
   Affinity,
+  BackendState,
   ForwardingMode,
   ServiceId,
   ServiceKey,
 } from '../model/service.ts';
-
-/** `up` gets new flows; `draining` and `down` keep the flows they have and get no new ones. */
-export type BackendState = 'up' | 'draining' | 'down';
 
 export interface WantedBackend {
   readonly address: Address;
@@ -21,16 +20,6 @@ export interface WantedService extends ServiceKey {
   readonly id: ServiceId;
   readonly affinity: Affinity;
   readonly backends: readonly WantedBackend[];
-}
-
-/** Idle timeouts in seconds, by the flow's state (S1's six). */
-export interface FlowTimeouts {
-  readonly tcpSynS: number;
-  readonly tcpSynAckS: number;
-  readonly tcpFinS: number;
-  readonly tcpS: number;
-  readonly udpS: number;
-  readonly defaultS: number;
 }
 
 export interface ReconcileResult {

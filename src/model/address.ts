@@ -22,7 +22,8 @@ export interface Prefix {
  * An IPv4-mapped IPv6 address becomes plain IPv4, since both would be the same 16 bytes.
  */
 export function parseAddress(text: string): Address | undefined {
-  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toString() as Address;
+  if (ipaddr.IPv4.isValidFourPartDecimal(text))
+    return ipaddr.IPv4.parse(text).toString() as Address;
   if (text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined;
   const parsed = ipaddr.IPv6.parse(text);
   const plain = parsed.isIPv4MappedAddress() ? parsed.toIPv4Address() : parsed;

@@ -32,6 +32,9 @@ export type Affinity = 'flow' | 'client';
 /** Set by the operator, not by health: a draining backend keeps its flows and gets no new ones. */
 export type BackendIntent = 'active' | 'draining';
 
+/** `up` gets new flows; `draining` and `down` keep the flows they have and get no new ones. */
+export type BackendState = 'up' | 'draining' | 'down';
+
 export interface Backend {
   readonly name: string;
   readonly address: Address;
