@@ -31,13 +31,14 @@ export interface ReconcileResult {
   readonly failures: readonly string[];
 }
 
+/** Sums over all CPUs. Numbers: beyond 2^53 the last digits are lost, which no rate will show. */
 export interface Traffic {
-  readonly packets: bigint;
-  readonly bytes: bigint;
+  readonly packets: number;
+  readonly bytes: number;
   /** Flows opened since the maps were made. */
-  readonly flowsOpened: bigint;
+  readonly flowsOpened: number;
   /** Flows opened and not yet closed or expired. */
-  readonly flowsActive: bigint;
+  readonly flowsActive: number;
 }
 
 export interface BackendTraffic extends Traffic {
@@ -55,7 +56,7 @@ export interface FlowTable {
 
 export interface Counters {
   /** Every named counter of the data plane, drops among them, in the order of abi.h. */
-  readonly global: readonly { name: string; drop: boolean; value: bigint; help: string }[];
+  readonly global: readonly { name: string; drop: boolean; value: number; help: string }[];
   readonly backends: readonly BackendTraffic[];
   readonly tables: readonly FlowTable[];
 }
@@ -91,5 +92,5 @@ export interface Dataplane {
   /** Removes flows that have been idle for longer than their timeout. Not on the main thread. */
   expireFlows(): Promise<{ scanned: number; expired: number }>;
   /** Leaves the program and its maps at work (`keep`), or takes everything away (`detach`). */
-  close(how: 'keep' | 'detach'): void;
+  close(how: 'keep' | 'detach'): Promise<void>;
 }

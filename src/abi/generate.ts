@@ -1,0 +1,92 @@
+/**
+ * abi.h -> abi.generated.ts, by way of the BTF of build/abi.btf.o. With --check nothing is written
+ * and the exit code is 1 when the committed file is not what would be generated.
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from '../bpf/build.ts';
+import { structsOf, type BtfType } from './btf.ts';
+import {
+  emitCounters,
+  emitEnum,
+  emitStruct,
+  layoutDigest,
+  PRELUDE,
+  type CounterDoc,
+} from './emit.ts';
+
+const root = join(import.meta.dirname, '../..');
+const target = join(import.meta.dirname, 'abi.generated.ts');
+
+const STRUCTS = [
+  'flow4_key',
+  'flow6_key',
+  'flow',
+  'service_key',
+  'service',
+  'backend',
+  'backend_local',
+  'settings',
+  'sweep',
+];
+const ENUMS = ['flow_state', 'flow_flag', 'affinity', 'backend_state', 'forwarding_mode'];
+
+/** The comment after each entry of enum counter, which BTF does not carry. */
+export function counterDocs(header: string): CounterDoc[] {
+  const body = /enum counter \{([^}]*)\}/.exec(header)?.[1];
+  if (body === undefined) throw new Error('abi.h: no enum counter');
+  const entries = body.split('\n').filter((line) => /^\s*(COUNT|DROP)_/.test(line));
+  return entries.map((line, value) => {
+    const match = /^\s*(\w+)(?: = 0)?, \/\* (.*) \*\/$/.exec(line);
+    const [, name, help] = match ?? [];
+    if (name === undefined || help === undefined) {
+      throw new Error(`abi.h: a counter needs a comment after it: ${line.trim()}`);
+    }
+    return { name, value, help: help.replaceAll("'", "\\'") };
+  });
+}
+
+function numericDefines(header: string): string {
+  const defines = header.matchAll(/^#define ([A-Z_]+) (0x[0-9a-f]+|\d+)U?$/gm);
+  return [...defines].map(([, name, value]) => `export const ${name} = ${value};`).join('\n');
+}
+
+function generate(): string {
+  build();
+  const header = readFileSync(join(root, 'src/bpf/abi.h'), 'utf8');
+  const dump = execFileSync(
+    'bpftool',
+    ['-j', 'btf', 'dump', 'file', 'build/abi.btf.o', 'format', 'raw'],
+    { cwd: root, encoding: 'utf8', maxBuffer: 1 << 26 },
+  );
+  const { types } = JSON.parse(dump) as { types: BtfType[] };
+  const structs = structsOf(types, STRUCTS);
+  const enums = ENUMS.map((name) => {
+    const type = types.find((each) => each.kind === 'ENUM' && each.name === name);
+    if (type?.values === undefined) throw new Error(`no enum ${name} in the BTF`);
+    return { name, values: type.values };
+  });
+  const counters = counterDocs(header);
+  return [
+    PRELUDE,
+    `export const LAYOUT_DIGEST = '${layoutDigest(structs, enums, counters)}';`,
+    numericDefines(header),
+    '',
+    ...enums.map(emitEnum),
+    emitCounters(counters),
+    ...structs.map(emitStruct),
+  ].join('\n');
+}
+
+function main(): void {
+  const text = generate();
+  if (!process.argv.includes('--check')) {
+    writeFileSync(target, text);
+  } else if (readFileSync(target, 'utf8') !== text) {
+    console.error('src/abi/abi.generated.ts is out of date: run `npm run gen`');
+    process.exitCode = 1;
+  }
+}
+
+if (import.meta.main) main();

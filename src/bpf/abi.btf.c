@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Compiled for its BTF and never loaded: one global of each type that crosses the boundary, since
+ * a type that is only pointed to would be missing. src/abi/generate.ts reads the result.
+ */
+#include "abi.h"
+
+struct flow4_key abi_flow4_key;
+struct flow6_key abi_flow6_key;
+struct flow abi_flow;
+struct service_key abi_service_key;
+struct service abi_service;
+struct backend abi_backend;
+struct backend_local abi_backend_local;
+struct settings abi_settings;
+struct sweep abi_sweep;
+enum flow_state abi_flow_state;
+enum flow_flag abi_flow_flag;
+enum affinity abi_affinity;
+enum backend_state abi_backend_state;
+enum forwarding_mode abi_forwarding_mode;
+enum counter abi_counter;

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Everything that both sides of the kernel boundary see: structs, enums, limits.
+ * The TypeScript codecs in src/abi are generated from the BTF of these types, so a layout is
+ * written down here and nowhere else. Addresses are 16 bytes, IPv4 mapped (::ffff:a.b.c.d).
+ * Fields ending in _be are in network byte order, all others in the host's.
+ */
+#ifndef SKEIN_ABI_H
+#define SKEIN_ABI_H
+
+#include <linux/types.h>
+
+#define ABI_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " has " #bytes " bytes")
+
+/* A backend slot that no ring and no flow points to. */
+#define BACKEND_NONE 0xffffffffU
+
+/* Bits of the filter that tells addresses which are surely no VIP: see struct settings. */
+#define VIP_FILTER_BITS 16384
+#define VIP_FILTER_WORDS (VIP_FILTER_BITS / 64)
+
+/*
+ * Source ports that health checks carry while they are away from the node. Above the default
+ * range of ephemeral ports, so that replies to other sockets rarely need a look.
+ */
+#define PROBE_PORT_FIRST 61000
+#define PROBE_PORT_COUNT 4096
+
+struct ip_address {
+	__u8 bytes[16];
+};
+ABI_SIZE(struct ip_address, 16);
+
+/* States of a flow; each has its idle timeout in struct settings. */
+enum flow_state {
+	FLOW_TCP_SYN = 0,
+	FLOW_TCP_SYN_ACK = 1,
+	FLOW_TCP_FIN = 2,
+	FLOW_TCP_ESTABLISHED = 3,
+	FLOW_UDP = 4,
+	FLOW_OTHER = 5,
+	FLOW_STATE_COUNT = 6,
+};
+
+/* Flags of a flow. */
+enum flow_flag {
+	/* Made from a mid-flow packet: the backend is what the hash says, not what is known. */
+	FLOW_GUESS = 1,
+};
+
+/* IPv4 has a key of its own: with a million flows the size of an entry is what a lookup costs. */
+struct flow4_key {
+	__be32 saddr_be;
+	__be32 daddr_be;
+	__be16 sport_be;
+	__be16 dport_be;
+	__u8 l4_proto;
+	__u8 reserved[3];
+};
+ABI_SIZE(struct flow4_key, 16);
+
+struct flow6_key {
+	struct ip_address saddr;
+	struct ip_address daddr;
+	__be16 sport_be;
+	__be16 dport_be;
+	__u8 l4_proto;
+	__u8 reserved[3];
+};
+ABI_SIZE(struct flow6_key, 40);
+
+struct flow {
+	/* Index into `backends`. */
+	__u32 backend;
+	/* Last packet, and first one: milliseconds of the monotonic clock, modulo 2^32. */
+	__u32 seen_ms;
+	__u32 opened_ms;
+	/* The backend's generation when the flow was made: a slot that was reused does not match. */
+	__u16 generation;
+	/* enum flow_state. */
+	__u8 state;
+	/* enum flow_flag. */
+	__u8 flags;
+};
+ABI_SIZE(struct flow, 16);
+
+struct service_key {
+	struct ip_address vip;
+	/* 0: the service of every port that has none of its own. */
+	__be16 port_be;
+	/* 0, with port 0: the record that says that `vip` is a VIP at all. */
+	__u8 l4_proto;
+	__u8 reserved;
+};
+ABI_SIZE(struct service_key, 20);
+
+enum affinity {
+	AFFINITY_FLOW = 0,
+	AFFINITY_CLIENT = 1,
+};
+
+struct service {
+	/* Index into `rings`. */
+	__u32 index;
+	/* Number of slots of its ring. */
+	__u32 ring_slots;
+	/* enum affinity. */
+	__u8 affinity;
+	__u8 reserved[7];
+};
+ABI_SIZE(struct service, 16);
+
+enum backend_state {
+	BACKEND_UNUSED = 0,
+	BACKEND_UP = 1,
+	/* Keep their flows and get no new ones. */
+	BACKEND_DRAINING = 2,
+	BACKEND_DOWN = 3,
+};
+
+enum forwarding_mode {
+	FORWARD_L2DSR = 0,
+};
+
+/* One backend of one service. */
+struct backend {
+	struct ip_address address;
+	/* VIP of its service: where its health checks go. */
+	struct ip_address vip;
+	/* Index of its service. */
+	__u32 service;
+	__u32 weight;
+	/* Counts the uses of this slot; 0 is never used. */
+	__u16 generation;
+	/* enum backend_state. */
+	__u8 state;
+	/* enum forwarding_mode. */
+	__u8 mode;
+	__u8 reserved[4];
+};
+ABI_SIZE(struct backend, 48);
+
+/*
+ * What one CPU keeps of a backend: counters, and the next hop as the FIB last gave it. One cache
+ * line, so an established flow costs one line here and one in `backends`.
+ */
+struct backend_local {
+	__u64 packets;
+	__u64 bytes;
+	/* Flows scheduled here, of which some became established, of which some have ended. */
+	__u64 flows_scheduled;
+	__u64 flows_established;
+	__u64 flows_ended;
+	__u32 resolved_ms;
+	/* Egress interface; 0: not resolved. */
+	__u32 ifindex;
+	__u8 dmac[6];
+	__u8 smac[6];
+	/* Generation of the backend that the next hop belongs to. */
+	__u16 generation;
+	__u16 reserved;
+};
+ABI_SIZE(struct backend_local, 64);
+
+struct settings {
+	/* Idle timeouts by enum flow_state. */
+	__u32 timeout_ms[FLOW_STATE_COUNT];
+	/* The veth pair of the health checks: `probe_out_ifindex` carries the probe program. */
+	__u32 probe_out_ifindex;
+	__u32 reserved;
+	/* The node's own addresses; all zero where it has none of that family. */
+	struct ip_address node4;
+	struct ip_address node6;
+	/* The address of the veth end that the supervisor's sockets use, and its MAC. */
+	struct ip_address probe_source4;
+	struct ip_address probe_source6;
+	__u8 probe_source_mac[6];
+	__u8 reserved2[2];
+	/*
+	 * First address of the ranges in which base + n stands for backend slot n. Only the last
+	 * three bytes vary.
+	 */
+	struct ip_address probe_base4;
+	struct ip_address probe_base6;
+	/* One bit by hash of address: clear means that the address is surely no VIP. */
+	__u64 vip_filter[VIP_FILTER_WORDS];
+};
+ABI_SIZE(struct settings, 24 + 8 + 4 * 16 + 8 + 2 * 16 + VIP_FILTER_WORDS * 8);
+
+/* A health check on its way: found again by what the backend's reply looks like. */
+struct probe_key {
+	struct ip_address vip;
+	__be16 vip_port_be;
+	/* The port that stands for the prober's own while the check is away. */
+	__be16 nat_port_be;
+	__u8 l4_proto;
+	__u8 reserved[3];
+};
+ABI_SIZE(struct probe_key, 24);
+
+struct probe {
+	__u32 backend;
+	__be16 source_port_be;
+	__u16 reserved;
+};
+ABI_SIZE(struct probe, 8);
+
+/* What the last walk over a flow table saw: entry 0 for IPv4, 1 for IPv6. */
+struct sweep {
+	__u64 scanned;
+	__u64 expired;
+};
+ABI_SIZE(struct sweep, 16);
+
+/*
+ * Everything that is not plain forwarding has a name. DROP_ counters each stand for one
+ * XDP_DROP; there is no drop without one. The comment after an entry is its help text.
+ */
+enum counter {
+	COUNT_PASSED = 0, /* Packets that are not for a VIP, given to the kernel */
+	COUNT_ECHO_REPLY, /* Echo requests to a VIP that were answered */
+	COUNT_PROBE_SENT, /* Health check packets sent to backends */
+	COUNT_PROBE_REPLY, /* Packets of backends brought back to a health check */
+	COUNT_FLOW_GUESSED, /* Mid-flow TCP packets without a record, placed by hash */
+	COUNT_FLOW_TABLE_FULL, /* Flows that stayed embryonic since their table was full */
+	COUNT_FLOW_EXPIRED, /* Flows removed after their idle timeout */
+	COUNT_FLOW_REPLACED, /* Flows placed anew since their backend was removed or reused */
+	COUNT_NEIGHBOUR_STALE, /* Packets sent by the last known MAC address while it is resolved again */
+	DROP_MALFORMED, /* Headers to a VIP that contradict themselves or are cut short */
+	DROP_FRAGMENT, /* Fragments to a VIP */
+	DROP_IP_OPTIONS, /* IPv6 extension headers to a VIP */
+	DROP_PROTOCOL, /* Neither TCP nor UDP nor an echo request, to a VIP */
+	DROP_NO_SERVICE, /* A port of a VIP on which no service is configured */
+	DROP_NO_BACKEND, /* New flows of a service without a backend that is up */
+	DROP_NO_ROUTE, /* The kernel has no usable route to the backend */
+	DROP_NOT_ON_LINK, /* The backend is behind a router, where l2dsr cannot reach it */
+	DROP_NO_NEIGHBOUR, /* The backend's MAC address is not known (yet) */
+	DROP_PROBE_UNKNOWN, /* Packets of the probe interface for no backend */
+	DROP_PROBE_NO_PORT, /* Health checks that found no free port for the way */
+	DROP_INTERNAL, /* An invariant of the program does not hold: a bug */
+	COUNTER_COUNT,
+};
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Answers echo requests to a VIP in place: whether a node forwards can be seen from a ping. */
+#ifndef SKEIN_ECHO_H
+#define SKEIN_ECHO_H
+
+#include "checksum.h"
+#include "counters.h"
+#include "parse.h"
+
+#define ECHO_REPLY_TTL 64
+
+static __always_inline void swap_macs(struct ethhdr *eth)
+{
+	__u8 mac[ETH_ALEN];
+
+	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+}
+
+/* Type and code are the first word of the header; swapping the addresses changes no sum. */
+static __always_inline void echo_answer(struct icmp_header *icmp, __u8 type)
+{
+	__u64 delta = csum_change16(0, *(__u16 *)icmp, bpf_htons((__u16)type << 8));
+
+	icmp->type = type;
+	icmp->code = 0;
+	csum_apply(&icmp->checksum, delta);
+}
+
+static __always_inline int echo_reply4(struct ethhdr *eth, void *end)
+{
+	struct iphdr *ip = (void *)(eth + 1);
+	struct icmp_header *icmp;
+	__be32 client_be;
+	__u64 delta;
+
+	if ((void *)(ip + 1) > end)
+		return drop(DROP_INTERNAL);
+	icmp = (void *)ip + ip->ihl * 4;
+	if ((void *)(icmp + 1) > end)
+		return drop(DROP_INTERNAL);
+	client_be = ip->saddr;
+	ip->saddr = ip->daddr;
+	ip->daddr = client_be;
+	delta = csum_change16(0, bpf_htons((__u16)ip->ttl << 8), bpf_htons(ECHO_REPLY_TTL << 8));
+	ip->ttl = ECHO_REPLY_TTL;
+	csum_apply(&ip->check, delta);
+	echo_answer(icmp, ICMP4_ECHO_REPLY);
+	return XDP_TX;
+}
+
+static __always_inline int echo_reply6(struct ethhdr *eth, void *end)
+{
+	struct ipv6hdr *ip6 = (void *)(eth + 1);
+	struct icmp_header *icmp = (void *)(ip6 + 1);
+	struct in6_addr client;
+
+	if ((void *)(icmp + 1) > end)
+		return drop(DROP_INTERNAL);
+	client = ip6->saddr;
+	ip6->saddr = ip6->daddr;
+	ip6->daddr = client;
+	ip6->hop_limit = ECHO_REPLY_TTL;
+	echo_answer(icmp, ICMP6_ECHO_REPLY);
+	return XDP_TX;
+}
+
+static __always_inline int echo_reply(struct xdp_md *ctx, const struct packet *pkt)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+
+	if ((void *)(eth + 1) > end)
+		return drop(DROP_INTERNAL);
+	count(COUNT_ECHO_REPLY);
+	swap_macs(eth);
+	return pkt->is_ipv6 ? echo_reply6(eth, end) : echo_reply4(eth, end);
+}
+
+#endif

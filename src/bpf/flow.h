@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Flows: finding, keeping, promoting. Two tables by age: established ones, which no flood can
+ * push out, and embryonic ones, of which a single packet was seen. "Which backend owns this flow,
+ * and does it need a record?" is answered here and in schedule.h, nowhere else.
+ */
+#ifndef SKEIN_FLOW_H
+#define SKEIN_FLOW_H
+
+#include "clock.h"
+#include "counters.h"
+#include "parse.h"
+
+/* Timeouts are seconds; writing less often spares a dirty cache line for each packet. */
+#define SEEN_REFRESH_MS 1000
+
+#define FLOW_LOOKUP(table, pkt)                                                                    \
+	((pkt)->is_ipv6 ? bpf_map_lookup_elem(&table##6, &(pkt)->key6) :                           \
+			  bpf_map_lookup_elem(&table##4, &(pkt)->key4))
+#define FLOW_UPDATE(table, pkt, value, how)                                                        \
+	((pkt)->is_ipv6 ? bpf_map_update_elem(&table##6, &(pkt)->key6, value, how) :               \
+			  bpf_map_update_elem(&table##4, &(pkt)->key4, value, how))
+#define FLOW_DELETE(table, pkt)                                                                    \
+	((pkt)->is_ipv6 ? bpf_map_delete_elem(&table##6, &(pkt)->key6) :                           \
+			  bpf_map_delete_elem(&table##4, &(pkt)->key4))
+
+static __always_inline void flow_touch(struct flow *flow)
+{
+	__u32 now_ms = clock_now_ms();
+
+	if (now_ms - flow->seen_ms >= SEEN_REFRESH_MS)
+		flow->seen_ms = now_ms;
+}
+
+/* The state that this packet puts a flow into; what is closing stays so until a new SYN. */
+static __always_inline __u8 flow_next_state(const struct packet *pkt, __u8 state)
+{
+	if (packet_l4_proto(pkt) == IPPROTO_UDP)
+		return FLOW_UDP;
+	if (pkt->tcp_flags & (TCP_FIN | TCP_RST))
+		return FLOW_TCP_FIN;
+	if (pkt->tcp_flags & TCP_SYN)
+		return pkt->tcp_flags & TCP_ACK ? FLOW_TCP_SYN_ACK : FLOW_TCP_SYN;
+	return state == FLOW_TCP_FIN ? FLOW_TCP_FIN : FLOW_TCP_ESTABLISHED;
+}
+
+/* The backend of a flow; NULL when its slot was given to another one since. */
+static __always_inline struct backend *flow_backend(const struct flow *flow)
+{
+	__u32 index = flow->backend;
+	struct backend *backend = bpf_map_lookup_elem(&backends, &index);
+
+	if (!backend || backend->generation != flow->generation || backend->state == BACKEND_UNUSED)
+		return NULL;
+	return backend;
+}
+
+static __always_inline void flow_ended(const struct flow *flow)
+{
+	__u32 index = flow->backend;
+	struct backend_local *local = bpf_map_lookup_elem(&backends_local, &index);
+
+	/* May run beside a packet on another CPU's behalf: the sweeper is preemptible. */
+	if (local)
+		__sync_fetch_and_add(&local->flows_ended, 1);
+}
+
+/*
+ * May an established flow keep its backend in the face of this packet? A SYN opens the tuple anew
+ * once the old flow was closing or its backend is down. It does not while the flow is alive:
+ * anyone can forge a SYN.
+ */
+static __always_inline bool flow_keeps(const struct flow *flow, const struct backend *backend,
+				       const struct packet *pkt)
+{
+	if ((pkt->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return true;
+	return flow->state != FLOW_TCP_FIN && backend->state != BACKEND_DOWN;
+}
+
+/* The second packet of a flow moves its record to the table that floods do not reach. */
+static __always_inline void flow_promote(const struct packet *pkt, const struct flow *embryonic,
+					 __u8 state)
+{
+	__u32 index = embryonic->backend;
+	struct backend_local *local;
+	struct flow flow = *embryonic;
+
+	flow.state = state;
+	flow.seen_ms = clock_now_ms();
+	if (FLOW_UPDATE(flows, pkt, &flow, BPF_ANY)) {
+		count(COUNT_FLOW_TABLE_FULL);
+		return;
+	}
+	FLOW_DELETE(embryonic, pkt);
+	local = bpf_map_lookup_elem(&backends_local, &index);
+	if (local)
+		local->flows_established++;
+}
+
+#endif

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The forwarding plane. Every decision about a packet is made here, alone: no packet waits for the
+ * supervisor. The entry function at the end is the table of contents.
+ */
+#include "clock.h"
+#include "echo.h"
+#include "flow.h"
+#include "forward.h"
+#include "probe.h"
+#include "schedule.h"
+#include "sweep.h"
+#include "vip.h"
+
+/* Frames that carry no flow: echo requests, and what is a drop only if it is meant for a VIP. */
+static __noinline int not_a_flow(struct xdp_md *ctx, const struct packet *pkt)
+{
+	struct settings *cfg = settings_get();
+
+	if (!cfg || pkt->kind == PACKET_NOT_IP || !is_vip(cfg, pkt))
+		return pass();
+	switch (pkt->kind) {
+	case PACKET_ECHO_REQUEST:
+		return echo_reply(ctx, pkt);
+	case PACKET_MALFORMED:
+		return drop(DROP_MALFORMED);
+	case PACKET_FRAGMENT:
+		return drop(DROP_FRAGMENT);
+	case PACKET_OPTIONS:
+		return drop(DROP_IP_OPTIONS);
+	case PACKET_OTHER_PROTOCOL:
+		return drop(DROP_PROTOCOL);
+	}
+	return drop(DROP_INTERNAL);
+}
+
+/* Schedules a flow of which this is the first packet, and remembers the choice as embryonic. */
+static __always_inline int first_packet(struct xdp_md *ctx, const struct packet *pkt)
+{
+	struct service *service = service_find(pkt);
+	struct backend_local *local;
+	struct backend *backend;
+	struct flow flow = {};
+
+	if (!service)
+		return is_vip(settings_get(), pkt) ? drop(DROP_NO_SERVICE) : pass();
+	flow.backend = schedule(service, pkt);
+	backend = bpf_map_lookup_elem(&backends, &flow.backend);
+	if (!backend || backend->state == BACKEND_UNUSED)
+		return drop(DROP_NO_BACKEND);
+
+	flow.seen_ms = clock_now_ms();
+	flow.opened_ms = flow.seen_ms;
+	flow.generation = backend->generation;
+	flow.state = flow_next_state(pkt, FLOW_OTHER);
+	if (flow.state == FLOW_TCP_ESTABLISHED || flow.state == FLOW_TCP_FIN) {
+		flow.flags = FLOW_GUESS;
+		count(COUNT_FLOW_GUESSED);
+	}
+	FLOW_UPDATE(embryonic, pkt, &flow, BPF_ANY);
+	local = bpf_map_lookup_elem(&backends_local, &flow.backend);
+	if (local)
+		local->flows_scheduled++;
+	return forward(ctx, pkt, flow.backend, backend);
+}
+
+/* Does an embryonic flow still hold? It is sticky, but only to a backend that takes new flows. */
+static __always_inline bool embryonic_holds(const struct flow *flow, const struct backend *backend,
+					    const struct packet *pkt)
+{
+	struct settings *cfg = settings_get();
+	__u32 idle_ms = clock_now_ms() - flow->seen_ms;
+
+	if (!cfg || !backend || flow->state >= FLOW_STATE_COUNT)
+		return false;
+	if (idle_ms > cfg->timeout_ms[flow->state])
+		return false;
+	if (pkt->tcp_flags & TCP_SYN || flow->state == FLOW_UDP)
+		return backend->state == BACKEND_UP;
+	return true;
+}
+
+/* No established flow: a young one, a new one, or nothing of ours. */
+static __noinline int young_flow(struct xdp_md *ctx, const struct packet *pkt)
+{
+	struct settings *cfg = settings_get();
+	struct backend *backend;
+	struct flow *flow;
+	__u8 state;
+
+	if (!cfg)
+		return drop(DROP_INTERNAL);
+	if (!maybe_vip(cfg, pkt)) {
+		if (probe_expected(cfg, pkt))
+			return probe_return(ctx, pkt, cfg);
+		return pass();
+	}
+	flow = FLOW_LOOKUP(embryonic, pkt);
+	if (!flow)
+		return first_packet(ctx, pkt);
+	backend = flow_backend(flow);
+	if (!embryonic_holds(flow, backend, pkt) || !backend)
+		return first_packet(ctx, pkt);
+
+	state = flow_next_state(pkt, flow->state);
+	if (state == FLOW_TCP_ESTABLISHED || state == FLOW_UDP)
+		flow_promote(pkt, flow, state);
+	else
+		flow->seen_ms = clock_now_ms();
+	return forward(ctx, pkt, flow->backend, backend);
+}
+
+/* An established flow lost its backend, or its tuple is used anew. */
+static __noinline int replaced_flow(struct xdp_md *ctx, const struct packet *pkt,
+				    const struct flow *flow)
+{
+	if (!flow)
+		return drop(DROP_INTERNAL);
+	if (flow_backend(flow))
+		flow_ended(flow);
+	count(COUNT_FLOW_REPLACED);
+	FLOW_DELETE(flows, pkt);
+	return young_flow(ctx, pkt);
+}
+
+SEC("xdp")
+int skein_lb(struct xdp_md *ctx)
+{
+	struct packet pkt = {};
+	struct backend *backend;
+	struct flow *flow;
+
+	parse(ctx, &pkt);
+	if (pkt.kind != PACKET_FLOW)
+		return not_a_flow(ctx, &pkt);
+
+	flow = FLOW_LOOKUP(flows, &pkt);
+	if (!flow)
+		return young_flow(ctx, &pkt);
+	backend = flow_backend(flow);
+	if (!backend || !flow_keeps(flow, backend, &pkt))
+		return replaced_flow(ctx, &pkt, flow);
+
+	if (pkt.tcp_flags & (TCP_FIN | TCP_RST))
+		flow->state = FLOW_TCP_FIN;
+	flow_touch(flow);
+	return forward(ctx, &pkt, flow->backend, backend);
+}
+
+char _license[] SEC("license") = "GPL";

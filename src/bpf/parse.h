@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Frame -> struct packet. Reads headers and never writes. Names say the namespace and the byte
+ * order of every type: eth_proto_be is an Ethertype, l4_proto an IP protocol number.
+ */
+#ifndef SKEIN_PARSE_H
+#define SKEIN_PARSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include "maps.h"
+
+#define IP_MORE_FRAGMENTS_OR_OFFSET 0x3fff
+
+/* The common start of ICMP (RFC 792) and ICMPv6 (RFC 4443). */
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 rest_be;
+};
+
+enum icmp_type {
+	ICMP4_ECHO_REPLY = 0,
+	ICMP4_ECHO_REQUEST = 8,
+	ICMP6_ECHO_REQUEST = 128,
+	ICMP6_ECHO_REPLY = 129,
+};
+
+enum tcp_flag {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_ACK = 0x10,
+};
+
+enum packet_kind {
+	/* Not IP at all: never ours. */
+	PACKET_NOT_IP = 0,
+	/* TCP or UDP, with the flow key filled in. */
+	PACKET_FLOW,
+	PACKET_ECHO_REQUEST,
+	/* The destination is known, so it can be told whether it is a VIP: then these are drops. */
+	PACKET_MALFORMED,
+	PACKET_FRAGMENT,
+	PACKET_OPTIONS,
+	PACKET_OTHER_PROTOCOL,
+};
+
+struct packet {
+	/* Addresses and ports; protocol 0 unless the kind is PACKET_FLOW. */
+	union {
+		struct flow4_key key4;
+		struct flow6_key key6;
+	};
+	__u32 frame_bytes;
+	/* From the start of the frame. */
+	__u16 l3_offset;
+	__u16 l4_offset;
+	/* enum packet_kind. */
+	__u8 kind;
+	__u8 is_ipv6;
+	/* enum tcp_flag; 0 for UDP. */
+	__u8 tcp_flags;
+};
+
+static __always_inline enum packet_kind parse_l4(struct packet *pkt, void *l4, void *end,
+						 __u8 l4_proto, __be16 *ports_be)
+{
+	if (l4_proto == IPPROTO_TCP) {
+		struct tcphdr *tcp = l4;
+
+		if ((void *)(tcp + 1) > end || tcp->doff < 5)
+			return PACKET_MALFORMED;
+		ports_be[0] = tcp->source;
+		ports_be[1] = tcp->dest;
+		pkt->tcp_flags = ((__u8 *)tcp)[13];
+		return PACKET_FLOW;
+	}
+	if (l4_proto == IPPROTO_UDP) {
+		struct udphdr *udp = l4;
+
+		if ((void *)(udp + 1) > end || bpf_ntohs(udp->len) < sizeof(*udp))
+			return PACKET_MALFORMED;
+		ports_be[0] = udp->source;
+		ports_be[1] = udp->dest;
+		return PACKET_FLOW;
+	}
+	if (l4_proto == IPPROTO_ICMP || l4_proto == IPPROTO_ICMPV6) {
+		__u8 echo = l4_proto == IPPROTO_ICMP ? ICMP4_ECHO_REQUEST : ICMP6_ECHO_REQUEST;
+		struct icmp_header *icmp = l4;
+
+		if ((void *)(icmp + 1) > end)
+			return PACKET_MALFORMED;
+		if (icmp->type == echo && pkt->is_ipv6 == (l4_proto == IPPROTO_ICMPV6))
+			return PACKET_ECHO_REQUEST;
+	}
+	return PACKET_OTHER_PROTOCOL;
+}
+
+static __always_inline enum packet_kind parse_ipv4(struct packet *pkt, void *l3, void *end)
+{
+	struct iphdr *ip = l3;
+	enum packet_kind kind;
+	__u32 header_bytes;
+
+	if ((void *)(ip + 1) > end || ip->version != 4)
+		return PACKET_NOT_IP;
+	pkt->key4.saddr_be = ip->saddr;
+	pkt->key4.daddr_be = ip->daddr;
+	header_bytes = ip->ihl * 4;
+	if (header_bytes < sizeof(*ip) || bpf_ntohs(ip->tot_len) < header_bytes)
+		return PACKET_MALFORMED;
+	if (ip->frag_off & bpf_htons(IP_MORE_FRAGMENTS_OR_OFFSET))
+		return PACKET_FRAGMENT;
+	pkt->l4_offset = pkt->l3_offset + header_bytes;
+	kind = parse_l4(pkt, l3 + header_bytes, end, ip->protocol, &pkt->key4.sport_be);
+	if (kind == PACKET_FLOW)
+		pkt->key4.l4_proto = ip->protocol;
+	return kind;
+}
+
+static __always_inline enum packet_kind parse_ipv6(struct packet *pkt, void *l3, void *end)
+{
+	struct ipv6hdr *ip6 = l3;
+	enum packet_kind kind;
+
+	if ((void *)(ip6 + 1) > end || ip6->version != 6)
+		return PACKET_NOT_IP;
+	pkt->is_ipv6 = 1;
+	__builtin_memcpy(&pkt->key6.saddr, &ip6->saddr, 32);
+	switch (ip6->nexthdr) {
+	case IPPROTO_FRAGMENT:
+		return PACKET_FRAGMENT;
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+		return PACKET_OPTIONS;
+	}
+	pkt->l4_offset = pkt->l3_offset + sizeof(*ip6);
+	kind = parse_l4(pkt, ip6 + 1, end, ip6->nexthdr, &pkt->key6.sport_be);
+	if (kind == PACKET_FLOW)
+		pkt->key6.l4_proto = ip6->nexthdr;
+	return kind;
+}
+
+static __always_inline void parse(struct xdp_md *ctx, struct packet *pkt)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+
+	pkt->frame_bytes = end - data;
+	if ((void *)(eth + 1) > end)
+		return;
+	pkt->l3_offset = sizeof(*eth);
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		pkt->kind = parse_ipv4(pkt, eth + 1, end);
+	else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		pkt->kind = parse_ipv6(pkt, eth + 1, end);
+}
+
+static __always_inline void map_ipv4(struct ip_address *to, __be32 from_be)
+{
+	__u32 *words = (__u32 *)to;
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = from_be;
+}
+
+/* The destination as 16 bytes. */
+static __always_inline void packet_daddr(const struct packet *pkt, struct ip_address *to)
+{
+	if (pkt->is_ipv6)
+		*to = pkt->key6.daddr;
+	else
+		map_ipv4(to, pkt->key4.daddr_be);
+}
+
+static __always_inline __u8 packet_l4_proto(const struct packet *pkt)
+{
+	return pkt->is_ipv6 ? pkt->key6.l4_proto : pkt->key4.l4_proto;
+}
+
+#endif

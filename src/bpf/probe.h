@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Health checks take the path of live traffic. The supervisor's sockets talk to a private address
+ * that stands for one backend of one service; their packets leave through a veth pair whose far end
+ * runs skein_probe: the private address becomes the VIP, the source becomes the node's own, and the
+ * frame is forwarded exactly as a client's would be. The backend answers from the VIP to the node;
+ * there probe_return() finds the check again and hands the packet back to the socket.
+ */
+#ifndef SKEIN_PROBE_H
+#define SKEIN_PROBE_H
+
+#include "checksum.h"
+#include "forward.h"
+#include "schedule.h"
+#include "vip.h"
+
+#define PROBE_PORT_TRIES 8
+
+/* What of a packet is to be replaced; addresses as 16 bytes, IPv4 in the last four. */
+struct rewrite {
+	const struct ip_address *saddr;
+	const struct ip_address *daddr;
+	__be16 sport_be;
+	__be16 dport_be;
+};
+
+static __always_inline __u64 rewrite_words(__u32 *at, const __u32 *to, int words)
+{
+	__u64 delta = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		if (i >= words)
+			break;
+		delta = csum_change32(delta, at[i], to[i]);
+		at[i] = to[i];
+	}
+	return delta;
+}
+
+static __always_inline int rewrite_l4(void *l4, void *end, __u8 l4_proto, const struct rewrite *to,
+				      __u64 delta)
+{
+	__be16 *ports_be = l4;
+
+	if (l4_proto == IPPROTO_TCP) {
+		struct tcphdr *tcp = l4;
+
+		if ((void *)(tcp + 1) > end)
+			return -1;
+		delta = csum_change16(delta, tcp->source, to->sport_be);
+		delta = csum_change16(delta, tcp->dest, to->dport_be);
+		csum_apply(&tcp->check, delta);
+	} else {
+		struct udphdr *udp = l4;
+
+		if ((void *)(udp + 1) > end)
+			return -1;
+		delta = csum_change16(delta, udp->source, to->sport_be);
+		delta = csum_change16(delta, udp->dest, to->dport_be);
+		/* 0 means "no checksum" (RFC 768); a sum that comes out as 0 is sent as all ones. */
+		if (udp->check) {
+			csum_apply(&udp->check, delta);
+			if (!udp->check)
+				udp->check = 0xffff;
+		}
+	}
+	ports_be[0] = to->sport_be;
+	ports_be[1] = to->dport_be;
+	return 0;
+}
+
+static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packet *pkt,
+					  const struct rewrite *to)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *l3 = data + sizeof(struct ethhdr);
+	__u64 delta;
+
+	if (pkt->is_ipv6) {
+		struct ipv6hdr *ip6 = l3;
+
+		if ((void *)(ip6 + 1) > end)
+			return -1;
+		delta = rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)to->saddr, 4);
+		delta += rewrite_words((__u32 *)&ip6->daddr, (const __u32 *)to->daddr, 4);
+		return rewrite_l4(ip6 + 1, end, pkt->key6.l4_proto, to, delta);
+	} else {
+		struct iphdr *ip = l3;
+
+		if ((void *)(ip + 1) > end)
+			return -1;
+		delta = rewrite_words(&ip->saddr, (const __u32 *)to->saddr + 3, 1);
+		delta += rewrite_words(&ip->daddr, (const __u32 *)to->daddr + 3, 1);
+		csum_apply(&ip->check, delta);
+		return rewrite_l4(l3 + ip->ihl * 4, end, pkt->key4.l4_proto, to, delta);
+	}
+}
+
+static __always_inline __be16 packet_sport_be(const struct packet *pkt)
+{
+	return pkt->is_ipv6 ? pkt->key6.sport_be : pkt->key4.sport_be;
+}
+
+static __always_inline __be16 packet_dport_be(const struct packet *pkt)
+{
+	return pkt->is_ipv6 ? pkt->key6.dport_be : pkt->key4.dport_be;
+}
+
+/*
+ * A port for the way, the same for every packet of one check. Two checks of the same VIP and port
+ * may come from equal source ports, so the port alone cannot be kept.
+ */
+static __always_inline __be16 probe_port_be(struct probe_key *key, const struct probe *probe)
+{
+	__u64 hash = hash_mix(probe->backend, probe->source_port_be);
+	int i;
+
+	for (i = 0; i < PROBE_PORT_TRIES; i++) {
+		__u32 offset = ((hash >> 20) + i) & (PROBE_PORT_COUNT - 1);
+		struct probe *found;
+
+		key->nat_port_be = bpf_htons(PROBE_PORT_FIRST + offset);
+		found = bpf_map_lookup_elem(&probes, key);
+		if (found && found->backend == probe->backend &&
+		    found->source_port_be == probe->source_port_be)
+			return key->nat_port_be;
+		/* A new check may take over the port of one that is over: only a SYN or a datagram. */
+		if (!found && !bpf_map_update_elem(&probes, key, probe, BPF_NOEXIST))
+			return key->nat_port_be;
+	}
+	return 0;
+}
+
+/* The address that stands for a backend slot. */
+static __always_inline void private_address(struct ip_address *to, const struct ip_address *base,
+					    __u32 slot)
+{
+	*to = *base;
+	to->bytes[13] = slot >> 16;
+	to->bytes[14] = slot >> 8;
+	to->bytes[15] = slot;
+}
+
+/* The slot in the last three bytes of a private address. */
+static __always_inline __u32 probe_slot(const struct settings *cfg, const struct packet *pkt)
+{
+	const struct ip_address *base = pkt->is_ipv6 ? &cfg->probe_base6 : &cfg->probe_base4;
+	struct ip_address daddr, expected;
+	__u32 slot;
+
+	packet_daddr(pkt, &daddr);
+	slot = (__u32)daddr.bytes[13] << 16 | (__u32)daddr.bytes[14] << 8 | daddr.bytes[15];
+	private_address(&expected, base, slot);
+	return same_address(&daddr, &expected) ? slot : BACKEND_NONE;
+}
+
+SEC("xdp")
+int skein_probe(struct xdp_md *ctx)
+{
+	struct settings *cfg = settings_get();
+	struct backend_local *local;
+	struct packet pkt = {};
+	struct probe_key key = {};
+	struct rewrite to = {};
+	struct backend *backend;
+	struct probe probe = {};
+	int why;
+
+	parse(ctx, &pkt);
+	if (!cfg || pkt.kind != PACKET_FLOW)
+		return drop(DROP_PROBE_UNKNOWN);
+	probe.backend = probe_slot(cfg, &pkt);
+	probe.source_port_be = packet_sport_be(&pkt);
+	backend = bpf_map_lookup_elem(&backends, &probe.backend);
+	if (!backend || backend->state == BACKEND_UNUSED ||
+	    is_ipv4_mapped(&backend->vip) == pkt.is_ipv6)
+		return drop(DROP_PROBE_UNKNOWN);
+
+	key.vip = backend->vip;
+	key.vip_port_be = packet_dport_be(&pkt);
+	key.l4_proto = packet_l4_proto(&pkt);
+	to.saddr = pkt.is_ipv6 ? &cfg->node6 : &cfg->node4;
+	to.daddr = &backend->vip;
+	to.sport_be = probe_port_be(&key, &probe);
+	to.dport_be = key.vip_port_be;
+	if (!to.sport_be)
+		return drop(DROP_PROBE_NO_PORT);
+	if (rewrite_packet(ctx, &pkt, &to))
+		return drop(DROP_INTERNAL);
+
+	local = bpf_map_lookup_elem(&backends_local, &probe.backend);
+	if (!local)
+		return drop(DROP_INTERNAL);
+	why = next_hop(ctx, local, backend);
+	if (why)
+		return drop(why);
+	count(COUNT_PROBE_SENT);
+	return forward_l2dsr(ctx, local);
+}
+
+/* Is this a backend's answer to a check? The destination is the node's own address then. */
+static __always_inline bool probe_expected(const struct settings *cfg, const struct packet *pkt)
+{
+	__u16 port = bpf_ntohs(packet_dport_be(pkt));
+
+	if (port < PROBE_PORT_FIRST || port >= PROBE_PORT_FIRST + PROBE_PORT_COUNT)
+		return false;
+	if (pkt->is_ipv6)
+		return same_address(&pkt->key6.daddr, &cfg->node6);
+	return pkt->key4.daddr_be == ((const __u32 *)&cfg->node4)[3];
+}
+
+static __noinline int probe_return(struct xdp_md *ctx, const struct packet *pkt,
+				   const struct settings *cfg)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ip_address private;
+	struct probe_key key = {};
+	struct rewrite to = {};
+	struct ethhdr *eth = data;
+	struct probe *probe;
+
+	if (!cfg || (void *)(eth + 1) > end)
+		return drop(DROP_INTERNAL);
+	if (pkt->is_ipv6)
+		key.vip = pkt->key6.saddr;
+	else
+		map_ipv4(&key.vip, pkt->key4.saddr_be);
+	key.vip_port_be = packet_sport_be(pkt);
+	key.nat_port_be = packet_dport_be(pkt);
+	key.l4_proto = packet_l4_proto(pkt);
+	probe = bpf_map_lookup_elem(&probes, &key);
+	if (!probe)
+		return pass();
+
+	private_address(&private, pkt->is_ipv6 ? &cfg->probe_base6 : &cfg->probe_base4,
+			probe->backend);
+	to.saddr = &private;
+	to.daddr = pkt->is_ipv6 ? &cfg->probe_source6 : &cfg->probe_source4;
+	to.sport_be = key.vip_port_be;
+	to.dport_be = probe->source_port_be;
+	__builtin_memcpy(eth->h_dest, cfg->probe_source_mac, ETH_ALEN);
+	if (rewrite_packet(ctx, pkt, &to))
+		return drop(DROP_INTERNAL);
+	count(COUNT_PROBE_REPLY);
+	return bpf_redirect(cfg->probe_out_ifindex, 0);
+}
+
+#endif

@@ -1,0 +1,166 @@
+/**
+ * The composition root: the one place that knows which adapter stands behind which port, and the
+ * order of starting and stopping. The console comes first, since its port is also the lock that
+ * keeps a second supervisor of the same node away from the data plane.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { GobgpAnnouncer } from '../bgp/gobgp.ts';
+import type { NodeConfig, NodePart } from '../config/types.ts';
+import { loadFiles } from '../config/load.ts';
+import { formatProblem } from '../config/problems.ts';
+import { ConsoleServer } from '../console/server.ts';
+import { KernelDataplane } from '../dataplane/kernel.ts';
+import { diagnose } from '../health/diagnose.ts';
+import { HttpProbe } from '../health/http.ts';
+import { HealthScheduler } from '../health/scheduler.ts';
+import { TcpProbe } from '../health/tcp.ts';
+import { systemClock } from '../lib/clock.ts';
+import { errorMessage, SkeinError } from '../lib/errors.ts';
+import { createLogger, type Logger } from '../lib/logger.ts';
+import { Supervisor } from '../supervisor.ts';
+import type { ConfigPaths } from './check.ts';
+import { version } from './version.ts';
+import { watchDocuments } from './watch.ts';
+
+export interface RunOptions extends ConfigPaths {
+  readonly logLevel: string;
+  readonly keepForwarding: boolean;
+}
+
+/** How long the withdrawal may take before the node is stopped without its confirmation. */
+const WITHDRAW_TIMEOUT_MS = 5_000;
+const OBJECT_PATH = join(import.meta.dirname, '../../build/lb.bpf.o');
+
+/** Resolves when the node was stopped by a signal and everything is taken down in order. */
+export async function runNode(options: RunOptions): Promise<void> {
+  const loaded = loadFiles(options.config, options.node);
+  if (!loaded.ok) {
+    const problems = loaded.problems.map(formatProblem).join('\n');
+    throw new SkeinError('CONFIG', `the configuration is not valid\n${problems}`);
+  }
+  const { config } = loaded;
+  const logger = createLogger({ level: options.logLevel, node: config.node.name });
+  logger.info({ version, pid: process.pid, digest: config.cluster.digest }, 'starting');
+  dieLoudly(logger);
+
+  let supervisor: Supervisor | undefined;
+  const console = new ConsoleServer({
+    view: {
+      snapshot() {
+        if (supervisor === undefined) throw new SkeinError('STARTING', 'the node is starting');
+        return supervisor.snapshot();
+      },
+    },
+    ...config.node.console,
+    logger,
+  });
+  const listening = await console.start();
+  logger.info(listening, 'console is listening');
+  const dataplane = await openDataplane(config.node, logger);
+  const health = new HealthScheduler({
+    clock: systemClock,
+    probes: { tcp: new TcpProbe(), http: new HttpProbe(), https: new HttpProbe() },
+    path: (service, backend) => dataplane.probeAddress(service, backend),
+    diagnose,
+  });
+  const announcer = new GobgpAnnouncer({
+    target: config.node.gobgp,
+    clock: systemClock,
+    logger,
+  });
+  supervisor = new Supervisor({
+    config,
+    dataplane,
+    announcer: config.cluster.bgp === undefined ? undefined : announcer,
+    health,
+    clock: systemClock,
+    logger,
+    version,
+  });
+  supervisor.start();
+  health.start();
+  const watching = watchDocuments(
+    [options.config, options.node],
+    reloader(options, config, supervisor, logger),
+    systemClock,
+    logger,
+  );
+
+  await stopSignal(logger);
+  watching.stop();
+  await supervisor.drain(WITHDRAW_TIMEOUT_MS);
+  await health.stop();
+  await announcer.stop();
+  await dataplane.close(options.keepForwarding ? 'keep' : 'detach');
+  await console.stop();
+  logger.info('stopped');
+}
+
+async function openDataplane(node: NodePart, logger: Logger): Promise<KernelDataplane> {
+  const { bpffs, interfaces, xdpMode, ipv4, ipv6, limits } = node;
+  const dataplane = await KernelDataplane.open(
+    { objectPath: OBJECT_PATH, bpffs, interfaces, xdpMode, ipv4, ipv6, limits },
+    logger,
+  );
+  const { adopted, interfaces: attached } = dataplane.status();
+  logger.info({ adopted, interfaces: attached }, 'data plane is attached');
+  return dataplane;
+}
+
+/** Reads both documents again. By file event only a text that differs counts as a change. */
+function reloader(
+  paths: ConfigPaths,
+  running: NodeConfig,
+  supervisor: Supervisor,
+  logger: Logger,
+): (cause: 'signal' | 'file') => void {
+  let lastText = documentsText(paths);
+  return (cause) => {
+    const text = documentsText(paths);
+    if (cause === 'file' && text === lastText) return;
+    lastText = text;
+    const result = loadFiles(paths.config, paths.node);
+    if (!result.ok) {
+      supervisor.refuse(result.problems);
+      const problems = result.problems.map(formatProblem);
+      logger.error({ problems }, 'reload refused: nothing was changed');
+      return;
+    }
+    if (JSON.stringify(result.config.node) !== JSON.stringify(running.node)) {
+      logger.warn('the node part has changed: that takes effect at the next start');
+    }
+    supervisor.reload(result.config);
+  };
+}
+
+function documentsText({ config, node }: ConfigPaths): string {
+  try {
+    return `${readFileSync(config, 'utf8')}\0${readFileSync(node, 'utf8')}`;
+  } catch (error) {
+    return errorMessage(error);
+  }
+}
+
+/** The first signal starts an orderly stop; a second one ends the process at once. */
+async function stopSignal(logger: Logger): Promise<void> {
+  const signal = await new Promise<string>((resolve) => {
+    process.once('SIGTERM', resolve);
+    process.once('SIGINT', resolve);
+  });
+  logger.info({ signal }, 'stopping: withdrawing first');
+  const atOnce = (): never => {
+    logger.warn('second signal: stopping at once, the data plane stays at work');
+    process.exit(1);
+  };
+  process.once('SIGTERM', atOnce);
+  process.once('SIGINT', atOnce);
+}
+
+/** A bug ends the process; the pinned data plane goes on, and the service manager starts anew. */
+function dieLoudly(logger: Logger): void {
+  process.on('uncaughtException', (error) => {
+    logger.fatal({ err: error }, 'internal error: the data plane stays at work');
+    process.exit(1);
+  });
+}

@@ -1,0 +1,93 @@
+/** `skein status`: the snapshot of a running node as a few lines for people, or as JSON. */
+import { errorMessage, SkeinError } from '../lib/errors.ts';
+import type { BackendSnapshot, NodeSnapshot } from '../snapshot.ts';
+
+export interface StatusOptions {
+  readonly url: string;
+  readonly json: boolean;
+}
+
+const REQUEST_TIMEOUT_MS = 5_000;
+
+export async function showStatus({ url, json }: StatusOptions): Promise<void> {
+  const snapshot = await fetchSnapshot(url);
+  console.log(json ? JSON.stringify(snapshot, undefined, 2) : describeNode(snapshot).join('\n'));
+}
+
+async function fetchSnapshot(url: string): Promise<NodeSnapshot> {
+  const target = new URL('api/v1/snapshot', url);
+  let response: Response;
+  try {
+    response = await fetch(target, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
+  } catch (error) {
+    const cause = error instanceof Error ? error.cause : undefined;
+    const why = errorMessage(cause ?? error);
+    throw new SkeinError('UNREACHABLE', `no node answers at ${target.href}: ${why}`, {
+      cause: error,
+    });
+  }
+  if (!response.ok) {
+    throw new SkeinError('UNREACHABLE', `${target.href} answered ${response.status}`);
+  }
+  return (await response.json()) as NodeSnapshot;
+}
+
+/** Pure. One line for each VIP, backend and BGP peer, and what is wrong in words. */
+export function describeNode(node: NodeSnapshot): string[] {
+  const announced = node.vips.filter(({ announce }) => announce).length;
+  const attached = node.dataplane.interfaces.map(({ name, xdpMode }) => `${name} (${xdpMode})`);
+  return [
+    `${node.node} of ${node.cluster}, skein ${node.version}${node.stopping ? ', STOPPING' : ''}`,
+    `announcing ${announced} of ${node.vips.length} VIPs; XDP on ${attached.join(', ')}; configuration ${node.config.digest.slice(0, 12)}`,
+    ...node.config.refused.map(
+      ({ line, column, path, message }) => `REFUSED reload: ${line}:${column}: ${path}: ${message}`,
+    ),
+    ...node.dataplane.failures.map((failure) => `FAILED write: ${failure}`),
+    '',
+    ...describeVips(node),
+    '',
+    ...describeServices(node),
+    ...describeBgp(node),
+    ...describeDrops(node),
+  ];
+}
+
+function describeVips({ vips }: NodeSnapshot): string[] {
+  return vips.map(({ address, announce, confirmed, explanation }) => {
+    if (!announce) return `vip ${address}  withheld: ${explanation ?? ''}`;
+    return `vip ${address}  announced${confirmed ? '' : ' (not confirmed yet)'}`;
+  });
+}
+
+function describeServices({ services }: NodeSnapshot): string[] {
+  return services.flatMap((service) => [
+    `service ${service.id} (${service.name})  ${service.state}, ${service.up} up, ${service.need} needed`,
+    ...service.backends.map(describeBackend),
+  ]);
+}
+
+function describeBackend(backend: BackendSnapshot): string {
+  const { traffic } = backend;
+  const name = backend.name === backend.address ? '' : ` (${backend.name})`;
+  const why = backend.reason === '' ? '' : `  ${backend.reason}`;
+  return `  ${backend.address}${name}  ${backend.state}, weight ${backend.weight}, ${traffic.flowsActive} flows, ${traffic.packets} packets${why}`;
+}
+
+function describeBgp({ bgp }: NodeSnapshot): string[] {
+  if (bgp === null) return ['', 'bgp: not configured'];
+  const daemon = `bgp: gobgpd ${bgp.version ?? ''} ${bgp.daemon}`.replace('  ', ' ');
+  return [
+    '',
+    bgp.daemon === 'connected' ? daemon : `${daemon}: ${bgp.detail}`,
+    ...bgp.peers.map(
+      ({ address, as, session, bfd, advertised }) =>
+        `  peer ${address} AS ${as}  ${session}, bfd ${bfd}, ${advertised} routes`,
+    ),
+  ];
+}
+
+function describeDrops({ counters }: NodeSnapshot): string[] {
+  const drops = counters.filter(({ drop, value }) => drop && value > 0);
+  if (drops.length === 0) return [];
+  return ['', ...drops.map(({ name, value, help }) => `dropped ${value} ${name}: ${help}`)];
+}

@@ -1,0 +1,111 @@
+/** Model values <-> the structs of abi.h. The ABI's types stop here and in the files beside it. */
+import {
+  Affinity as AffinityCode,
+  BackendState as StateCode,
+  encodeServiceKey,
+  ForwardingMode as ModeCode,
+  type Backend as BackendRecord,
+  type ServiceKey as ServiceKeyRecord,
+} from '../abi/abi.generated.ts';
+import { addressBytes, addressFromBytes, type Address } from '../model/address.ts';
+import type {
+  Affinity,
+  BackendState,
+  ForwardingMode,
+  L4Protocol,
+  ServiceKey,
+} from '../model/service.ts';
+import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
+
+const PROTOCOL_CODES: Record<L4Protocol, number> = { tcp: 6, udp: 17 };
+const STATE_CODES: Record<BackendState, number> = {
+  up: StateCode.BACKEND_UP,
+  draining: StateCode.BACKEND_DRAINING,
+  down: StateCode.BACKEND_DOWN,
+};
+const MODE_CODES: Record<ForwardingMode, number> = { l2dsr: ModeCode.FORWARD_L2DSR };
+const AFFINITY_CODES: Record<Affinity, number> = {
+  flow: AffinityCode.AFFINITY_FLOW,
+  client: AffinityCode.AFFINITY_CLIENT,
+};
+
+/** The name that a code stands for; undefined for a code that this build does not know. */
+function nameOf<Name extends string>(codes: Record<Name, number>, code: number): Name | undefined {
+  const names = Object.keys(codes) as Name[];
+  return names.find((name) => codes[name] === code);
+}
+
+export function affinityCode(affinity: Affinity): number {
+  return AFFINITY_CODES[affinity];
+}
+
+export function affinityOf(code: number): Affinity {
+  return nameOf(AFFINITY_CODES, code) ?? 'flow';
+}
+
+export function encodeKey(key: ServiceKey): Uint8Array {
+  return encodeServiceKey({
+    vip: addressBytes(key.vip),
+    port: key.port,
+    l4Proto: PROTOCOL_CODES[key.protocol],
+  });
+}
+
+/** The record that makes an address a VIP, whatever services it has. */
+export function encodeVipKey(vip: Address): Uint8Array {
+  return encodeServiceKey({ vip: addressBytes(vip), port: 0, l4Proto: 0 });
+}
+
+/** Undefined for the record of a VIP itself. */
+export function decodeKey(record: ServiceKeyRecord): ServiceKey | undefined {
+  const protocol = nameOf(PROTOCOL_CODES, record.l4Proto);
+  if (protocol === undefined) return undefined;
+  return { vip: addressFromBytes(record.vip), protocol, port: record.port };
+}
+
+export function backendRecord(
+  service: ProgrammedService,
+  backend: ProgrammedBackend,
+): BackendRecord {
+  return {
+    address: addressBytes(backend.address),
+    vip: addressBytes(service.vip),
+    service: service.index,
+    weight: backend.weight,
+    generation: backend.generation,
+    state: STATE_CODES[backend.state],
+    mode: MODE_CODES[backend.mode],
+  };
+}
+
+/** A slot that was given up: its generation stays, so that the next owner gets another one. */
+export function unusedRecord(generation: number): BackendRecord {
+  const none = new Uint8Array(16);
+  return {
+    address: none,
+    vip: none,
+    service: 0,
+    weight: 0,
+    generation,
+    state: StateCode.BACKEND_UNUSED,
+    mode: 0,
+  };
+}
+
+/** Undefined for an unused slot. */
+export function decodeBackend(record: BackendRecord, slot: number): ProgrammedBackend | undefined {
+  const state = nameOf(STATE_CODES, record.state);
+  const mode = nameOf(MODE_CODES, record.mode);
+  if (state === undefined || mode === undefined) return undefined;
+  const { generation, weight } = record;
+  return { slot, generation, weight, mode, state, address: addressFromBytes(record.address) };
+}
+
+/** `02:00:00:00:00:01` */
+export function formatMac(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+export function parseMac(text: string): Uint8Array {
+  return Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16));
+}

@@ -1,0 +1,298 @@
+/**
+ * The data plane in the kernel: XDP programs and maps over libbpf. Holds what the maps are known to
+ * say; decides nothing about packets, and never detaches a program that is at work unless told to.
+ */
+import { mkdirSync, read as readCallback } from 'node:fs';
+import { promisify } from 'node:util';
+import { COUNTERS, LAYOUT_DIGEST, type Settings } from '../abi/abi.generated.ts';
+import type { Logger } from '../lib/logger.ts';
+import { addressBytes, familyOf, type Address } from '../model/address.ts';
+import type { FlowTimeouts } from '../model/flow.ts';
+import type { ServiceId } from '../model/service.ts';
+import {
+  attach,
+  detachOthers,
+  loadObject,
+  removeOtherLayouts,
+  removePins,
+  type LoadedObject,
+  type MapSizes,
+  type XdpModeWish,
+} from './attachment.ts';
+import type {
+  BackendTraffic,
+  Counters,
+  Dataplane,
+  DataplaneStatus,
+  InterfaceStatus,
+  ReconcileResult,
+  WantedService,
+} from './dataplane.ts';
+import { parseMac } from './encode.ts';
+import { runTool } from './ip.ts';
+import { attachMapIterator, closeFd, openIterator, type BpfMap } from './libbpf.ts';
+import { NodeMaps } from './maps.ts';
+import { Neighbours } from './neighbours.ts';
+import type { Allocators } from './plan.ts';
+import {
+  allowFibLookups,
+  openProbePath,
+  privateAddress,
+  removeProbePath,
+  type ProbePath,
+} from './probe-path.ts';
+import { reconcileServices, type Programmed } from './reconcile.ts';
+import { Slots } from './slots.ts';
+import { vipFilter } from './vip-filter.ts';
+
+export interface KernelOptions {
+  readonly objectPath: string;
+  /** Folder in a BPF file system that belongs to this node alone. */
+  readonly bpffs: string;
+  readonly interfaces: readonly string[];
+  readonly xdpMode: XdpModeWish;
+  readonly ipv4: Address | undefined;
+  readonly ipv6: Address | undefined;
+  readonly limits: MapSizes;
+}
+
+const NO_ADDRESS = new Uint8Array(16);
+const BPFFS_MOUNT = '/sys/fs/bpf';
+const read = promisify(readCallback);
+
+export class KernelDataplane implements Dataplane {
+  readonly #options: KernelOptions;
+  readonly #loaded: LoadedObject;
+  readonly #maps: NodeMaps;
+  readonly #flows: readonly BpfMap[];
+  readonly #path: ProbePath;
+  readonly #interfaces: readonly InterfaceStatus[];
+  readonly #programmed: Programmed = new Map();
+  readonly #allocators: Allocators;
+  readonly #adopted: readonly WantedService[];
+  readonly #neighbours = new Neighbours();
+  readonly #logger: Logger;
+  #timeouts: FlowTimeouts | undefined;
+  #vips: ReadonlySet<Address> = new Set();
+  #flowEntries: readonly number[] = [0, 0];
+  #sweeping = false;
+
+  /** Loads, adopts what is pinned, makes the path of the health checks, and attaches. */
+  static async open(options: KernelOptions, logger: Logger): Promise<KernelDataplane> {
+    await mountBpffs(options.bpffs);
+    allowFibLookups();
+    const path = await openProbePath();
+    return new KernelDataplane(options, path, logger);
+  }
+
+  private constructor(options: KernelOptions, path: ProbePath, logger: Logger) {
+    const { bpffs, limits } = options;
+    this.#options = options;
+    this.#path = path;
+    this.#logger = logger;
+    this.#loaded = loadObject(options.objectPath, bpffs, limits);
+    const { object, layout } = this.#loaded;
+    this.#maps = new NodeMaps(object);
+    this.#flows = [object.map('flows4'), object.map('flows6')];
+
+    const { services, generations } = this.#maps.adopt();
+    this.#allocators = {
+      services: new Slots(limits.services),
+      backends: new Slots(limits.backends),
+      generations,
+    };
+    this.#allocators.services.restore(new Set(services.map(({ index }) => index)));
+    const slots = services.flatMap((each) => [...each.backends.values()].map(({ slot }) => slot));
+    this.#allocators.backends.restore(new Set(slots));
+    for (const service of services) this.#programmed.set(service.id, service);
+    this.#adopted = services.map((each) => ({ ...each, backends: [...each.backends.values()] }));
+
+    this.#interfaces = options.interfaces.map((name) =>
+      attach(bpffs, name, object.program('skein_lb'), options.xdpMode, logger),
+    );
+    const generic = this.#interfaces.some(({ xdpMode }) => xdpMode === 'generic');
+    // XDP redirect from native to an interface without a native program is not for every driver.
+    const probeMode = generic ? 'generic' : options.xdpMode;
+    const probe = attach(bpffs, 'skein-probe1', object.program('skein_probe'), probeMode, logger);
+    detachOthers(bpffs, [...this.#interfaces, probe]);
+    const left = removeOtherLayouts(bpffs, layout);
+    if (left.length > 0) {
+      logger.warn({ left }, 'maps of another layout or size were left behind, with their flows');
+    }
+  }
+
+  reconcile(services: readonly WantedService[], timeouts: FlowTimeouts): ReconcileResult {
+    if (this.#timeouts !== timeouts) {
+      this.#timeouts = timeouts;
+      this.#writeSettings(new Set([...this.#programmed.values()].map(({ vip }) => vip)));
+    }
+    const result = reconcileServices(
+      {
+        maps: this.#maps,
+        programmed: this.#programmed,
+        allocators: this.#allocators,
+        writeVips: (vips) => {
+          this.#writeSettings(vips);
+        },
+      },
+      services,
+    );
+    if (result.writes > 0) this.#resolveNeighbours();
+    return result;
+  }
+
+  #writeSettings(vips: ReadonlySet<Address>): void {
+    this.#vips = vips;
+    this.#maps.writeSettings(this.#settings());
+  }
+
+  #settings(): Settings {
+    const { ipv4, ipv6 } = this.#options;
+    const timeouts = this.#timeouts;
+    const seconds =
+      timeouts === undefined
+        ? [0, 0, 0, 0, 0, 0]
+        : [
+            timeouts.tcpSynS,
+            timeouts.tcpSynAckS,
+            timeouts.tcpFinS,
+            timeouts.tcpS,
+            timeouts.udpS,
+            timeouts.defaultS,
+          ];
+    return {
+      timeoutMs: seconds.map((each) => each * 1000),
+      probeOutIfindex: this.#path.programIfindex,
+      node4: ipv4 === undefined ? NO_ADDRESS : addressBytes(ipv4),
+      node6: ipv6 === undefined ? NO_ADDRESS : addressBytes(ipv6),
+      probeSource4: addressBytes(this.#path.source4),
+      probeSource6: addressBytes(this.#path.source6),
+      probeSourceMac: parseMac(this.#path.sourceMac),
+      probeBase4: addressBytes(this.#path.base4),
+      probeBase6: addressBytes(this.#path.base6),
+      vipFilter: vipFilter(this.#vips),
+    };
+  }
+
+  /** In the background: forwarding works without, only slower to start. */
+  #resolveNeighbours(): void {
+    const addresses = [...this.#programmed.values()].flatMap((each) => [...each.backends.keys()]);
+    this.#neighbours.set(new Set(addresses)).then(
+      (failures) => {
+        if (failures.length > 0) this.#logger.warn({ failures }, 'neighbours not managed');
+      },
+      (error: unknown) => {
+        this.#logger.warn({ err: error }, 'neighbours not managed');
+      },
+    );
+  }
+
+  adoptedServices(): readonly WantedService[] {
+    return this.#adopted;
+  }
+
+  probeAddress(service: ServiceId, backend: Address): Address | undefined {
+    const programmed = this.#programmed.get(service);
+    const slot = programmed?.backends.get(backend)?.slot;
+    if (programmed === undefined || slot === undefined) return undefined;
+    return privateAddress(slot, familyOf(programmed.vip));
+  }
+
+  counters(): Counters {
+    const traffic = this.#maps.traffic(this.#allocators.backends.highWater);
+    const backends: BackendTraffic[] = [];
+    for (const service of this.#programmed.values()) {
+      for (const { address, slot } of service.backends.values()) {
+        const counted = traffic[slot];
+        if (counted === undefined) continue;
+        backends.push({
+          service: service.id,
+          backend: address,
+          packets: counted.packets,
+          bytes: counted.bytes,
+          flowsOpened: counted.flowsScheduled,
+          flowsActive: Math.max(0, counted.flowsEstablished - counted.flowsEnded),
+          nextHop: counted.nextHop,
+        });
+      }
+    }
+    const values = this.#maps.counterValues();
+    return {
+      global: COUNTERS.map((counter, index) => ({ ...counter, value: values[index] ?? 0 })),
+      backends,
+      tables: this.#flows.map((map, index) => ({
+        name: map.name,
+        entries: this.#flowEntries[index] ?? 0,
+        capacity: map.maxEntries,
+      })),
+    };
+  }
+
+  status(): DataplaneStatus {
+    return {
+      interfaces: this.#interfaces,
+      adopted: this.#loaded.adopted,
+      layoutDigest: LAYOUT_DIGEST,
+      pinPath: this.#options.bpffs,
+    };
+  }
+
+  async expireFlows(): Promise<{ scanned: number; expired: number }> {
+    if (this.#sweeping) return { scanned: 0, expired: 0 };
+    this.#sweeping = true;
+    try {
+      this.#maps.resetSweeps();
+      for (const map of this.#flows) await this.#sweep(map);
+      const sweeps = this.#maps.sweeps();
+      this.#flowEntries = sweeps.map(({ scanned, expired }) => scanned - expired);
+      return {
+        scanned: sweeps.reduce((sum, { scanned }) => sum + scanned, 0),
+        expired: sweeps.reduce((sum, { expired }) => sum + expired, 0),
+      };
+    } finally {
+      this.#sweeping = false;
+    }
+  }
+
+  /** The kernel walks the table while this reads; the read runs on a thread of the pool. */
+  async #sweep(map: BpfMap): Promise<void> {
+    const link = attachMapIterator(this.#loaded.object.program(`sweep_${map.name}`), map.fd);
+    const iterator = openIterator(link);
+    try {
+      await readToEnd(iterator);
+    } finally {
+      closeFd(iterator);
+      closeFd(link);
+    }
+  }
+
+  async close(how: 'keep' | 'detach'): Promise<void> {
+    await this.#neighbours.set(new Set());
+    if (how === 'detach') {
+      removePins(this.#options.bpffs);
+      await removeProbePath();
+    }
+    this.#loaded.object.close();
+  }
+}
+
+/** The kernel pauses a walk with EAGAIN after a million entries; it goes on at the next read. */
+async function readToEnd(fd: number): Promise<void> {
+  const nothing = Buffer.alloc(64);
+  for (;;) {
+    try {
+      const { bytesRead } = await read(fd, nothing, 0, nothing.length, null);
+      if (bytesRead === 0) return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    }
+  }
+}
+
+async function mountBpffs(folder: string): Promise<void> {
+  if (folder.startsWith(`${BPFFS_MOUNT}/`)) {
+    const type = await runTool('stat', ['-f', '-c', '%T', BPFFS_MOUNT]);
+    if (type.trim() !== 'bpf_fs') await runTool('mount', ['-t', 'bpf', 'bpf', BPFFS_MOUNT]);
+  }
+  mkdirSync(folder, { recursive: true });
+}

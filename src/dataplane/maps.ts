@@ -1,0 +1,261 @@
+/** The maps of one node, and every write and read that the supervisor makes. Bytes stop here. */
+import {
+  BACKEND_BYTES,
+  BACKEND_NONE,
+  BACKEND_LOCAL_BYTES,
+  COUNTERS,
+  encodeService,
+  encodeSettings,
+  readBackend,
+  readService,
+  readServiceKey,
+  readSweep,
+  SERVICE_BYTES,
+  SERVICE_KEY_BYTES,
+  writeBackend,
+  type Backend as BackendRecord,
+  type Settings,
+} from '../abi/abi.generated.ts';
+import type { Address } from '../model/address.ts';
+import { serviceId, type ServiceKey } from '../model/service.ts';
+import {
+  affinityCode,
+  affinityOf,
+  backendRecord,
+  decodeBackend,
+  decodeKey,
+  encodeKey,
+  encodeVipKey,
+  formatMac,
+  unusedRecord,
+} from './encode.ts';
+import { closeFd, createInnerArray, possibleCpus, type BpfMap, type BpfObject } from './libbpf.ts';
+import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
+
+/** Sums over all CPUs of what one backend slot has counted. */
+export interface SlotTraffic {
+  readonly packets: number;
+  readonly bytes: number;
+  readonly flowsScheduled: number;
+  readonly flowsEstablished: number;
+  readonly flowsEnded: number;
+  /** Next hop as some CPU last used it; undefined when none has. */
+  readonly nextHop: string | undefined;
+}
+
+export interface AdoptedMaps {
+  readonly services: readonly ProgrammedService[];
+  /** By slot: the last generation, for used and unused slots alike. */
+  readonly generations: Uint16Array;
+}
+
+const U32_BYTES = 4;
+/** Offsets in struct backend_local, for the one read that must not make an object per CPU. */
+const LOCAL = { packets: 0, bytes: 8, scheduled: 16, established: 24, ended: 32 } as const;
+const LOCAL_IFINDEX = 44;
+const LOCAL_DMAC = 48;
+
+function u32(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer);
+}
+
+/** A 64-bit counter as a number, without a bigint for each: these are read by the million. */
+function counterAt(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+}
+
+export class NodeMaps {
+  readonly #services: BpfMap;
+  readonly #rings: BpfMap;
+  readonly #backends: BpfMap;
+  readonly #locals: BpfMap;
+  readonly #settings: BpfMap;
+  readonly #counters: BpfMap;
+  readonly #sweeps: BpfMap;
+
+  constructor(object: BpfObject) {
+    this.#services = object.map('services');
+    this.#rings = object.map('rings');
+    this.#backends = object.map('backends');
+    this.#locals = object.map('backends_local');
+    this.#settings = object.map('settings');
+    this.#counters = object.map('counters');
+    this.#sweeps = object.map('sweeps');
+  }
+
+  writeSettings(settings: Settings): void {
+    this.#settings.update(u32(0), encodeSettings(settings));
+  }
+
+  putBackends(
+    entries: readonly { service: ProgrammedService; backend: ProgrammedBackend }[],
+  ): void {
+    this.#writeBackends(
+      entries.map(({ service, backend }) => ({
+        slot: backend.slot,
+        record: backendRecord(service, backend),
+      })),
+    );
+  }
+
+  clearBackends(backends: readonly ProgrammedBackend[]): void {
+    this.#writeBackends(
+      backends.map(({ slot, generation }) => ({ slot, record: unusedRecord(generation) })),
+    );
+  }
+
+  #writeBackends(entries: readonly { slot: number; record: BackendRecord }[]): void {
+    const keys = Uint32Array.from(entries, ({ slot }) => slot);
+    const values = new Uint8Array(entries.length * BACKEND_BYTES);
+    const view = new DataView(values.buffer);
+    entries.forEach(({ record }, i) => {
+      writeBackend(view, i * BACKEND_BYTES, record);
+    });
+    this.#backends.updateBatch(new Uint8Array(keys.buffer), values, entries.length);
+  }
+
+  /** Counters and next hops of these slots start from nothing. */
+  resetLocals(slots: readonly number[]): void {
+    const zeroes = new Uint8Array(BACKEND_LOCAL_BYTES * possibleCpus);
+    for (const slot of slots) this.#locals.updatePerCpu(u32(slot), zeroes);
+  }
+
+  /**
+   * Replaces rings as a whole, each in one step. All in one system call, since the kernel waits for
+   * every running program after each. An empty ring has a single slot, which names no backend.
+   */
+  putRings(rings: readonly { readonly index: number; readonly ring: Uint32Array }[]): void {
+    const made: BpfMap[] = [];
+    try {
+      for (const { ring } of rings) made.push(this.#makeRing(ring));
+      const indexes = Uint32Array.from(rings, ({ index }) => index);
+      const fds = Uint32Array.from(made, ({ fd }) => fd);
+      this.#rings.updateBatch(
+        new Uint8Array(indexes.buffer),
+        new Uint8Array(fds.buffer),
+        rings.length,
+      );
+    } finally {
+      // The outer map holds them from here on.
+      for (const { fd } of made) closeFd(fd);
+    }
+  }
+
+  #makeRing(ring: Uint32Array): BpfMap {
+    const entries = ring.length === 0 ? Uint32Array.of(BACKEND_NONE) : ring;
+    const inner = createInnerArray('ring', U32_BYTES, entries.length);
+    const slots = Uint32Array.from(entries, (_, slot) => slot);
+    const bytes = new Uint8Array(entries.buffer, entries.byteOffset, entries.byteLength);
+    inner.updateBatch(new Uint8Array(slots.buffer), bytes, entries.length);
+    return inner;
+  }
+
+  putService(service: ProgrammedService): void {
+    const value = encodeService({
+      index: service.index,
+      ringSlots: service.ringSlots,
+      affinity: affinityCode(service.affinity),
+    });
+    this.#services.update(encodeKey(service), value);
+  }
+
+  removeService(key: ServiceKey): void {
+    this.#services.delete(encodeKey(key));
+  }
+
+  putVip(vip: Address): void {
+    this.#services.update(encodeVipKey(vip), new Uint8Array(SERVICE_BYTES));
+  }
+
+  removeVip(vip: Address): void {
+    this.#services.delete(encodeVipKey(vip));
+  }
+
+  /** What an earlier supervisor left: enough to go on without moving a flow. */
+  adopt(): AdoptedMaps {
+    const generations = new Uint16Array(this.#backends.maxEntries);
+    const byService = new Map<number, Map<Address, ProgrammedBackend>>();
+    this.#backends.readAll((keys, values, count) => {
+      for (let i = 0; i < count; i += 1) {
+        const slot = keys.getUint32(i * U32_BYTES, true);
+        const record = readBackend(values, i * BACKEND_BYTES);
+        generations[slot] = record.generation;
+        const backend = decodeBackend(record, slot);
+        if (backend === undefined) continue;
+        const siblings = byService.get(record.service) ?? new Map<Address, ProgrammedBackend>();
+        byService.set(record.service, siblings.set(backend.address, backend));
+      }
+    });
+    const services: ProgrammedService[] = [];
+    this.#services.readAll((keys, values, count) => {
+      for (let i = 0; i < count; i += 1) {
+        const key = decodeKey(readServiceKey(keys, i * SERVICE_KEY_BYTES));
+        if (key === undefined) continue;
+        const value = readService(values, i * SERVICE_BYTES);
+        services.push({
+          ...key,
+          id: serviceId(key),
+          index: value.index,
+          affinity: affinityOf(value.affinity),
+          ringSlots: value.ringSlots,
+          ringSource: undefined,
+          backends: byService.get(value.index) ?? new Map(),
+        });
+      }
+    });
+    return { services, generations };
+  }
+
+  /** Traffic of the slots below `highWater`, by slot. */
+  traffic(highWater: number): SlotTraffic[] {
+    const result: SlotTraffic[] = [];
+    this.#locals.readAllPerCpu(highWater, (view, at) => {
+      const sum = { packets: 0, bytes: 0, scheduled: 0, established: 0, ended: 0 };
+      let nextHop: string | undefined;
+      for (let cpu = 0; cpu < possibleCpus; cpu += 1) {
+        const base = at + cpu * BACKEND_LOCAL_BYTES;
+        sum.packets += counterAt(view, base + LOCAL.packets);
+        sum.bytes += counterAt(view, base + LOCAL.bytes);
+        sum.scheduled += counterAt(view, base + LOCAL.scheduled);
+        sum.established += counterAt(view, base + LOCAL.established);
+        sum.ended += counterAt(view, base + LOCAL.ended);
+        if (view.getUint32(base + LOCAL_IFINDEX, true) !== 0) {
+          nextHop ??= formatMac(new Uint8Array(view.buffer, base + LOCAL_DMAC, 6));
+        }
+      }
+      result.push({
+        packets: sum.packets,
+        bytes: sum.bytes,
+        flowsScheduled: sum.scheduled,
+        flowsEstablished: sum.established,
+        flowsEnded: sum.ended,
+        nextHop,
+      });
+    });
+    return result;
+  }
+
+  counterValues(): number[] {
+    const values: number[] = [];
+    this.#counters.readAllPerCpu(COUNTERS.length, (view, at) => {
+      let sum = 0;
+      for (let cpu = 0; cpu < possibleCpus; cpu += 1) sum += counterAt(view, at + cpu * 8);
+      values.push(sum);
+    });
+    return values;
+  }
+
+  /** Zeroes, then reads, the tally of a walk over the flow tables. */
+  resetSweeps(): void {
+    this.#sweeps.update(u32(0), new Uint8Array(16));
+    this.#sweeps.update(u32(1), new Uint8Array(16));
+  }
+
+  sweeps(): { scanned: number; expired: number }[] {
+    return [0, 1].map((table) => {
+      const bytes = this.#sweeps.lookup(u32(table)) ?? new Uint8Array(16);
+      const { scanned, expired } = readSweep(new DataView(bytes.buffer));
+      return { scanned: Number(scanned), expired: Number(expired) };
+    });
+  }
+}

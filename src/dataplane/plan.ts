@@ -1,0 +1,183 @@
+/**
+ * (what the maps hold, what is wanted) -> what to write, in which order. Pure but for the slot
+ * allocators that it is given. Order is the whole point: a backend exists before a ring names it, a
+ * ring before a service names it, and on the way out the other way round.
+ */
+import type { Address } from '../model/address.ts';
+import type {
+  Affinity,
+  BackendState,
+  ForwardingMode,
+  ServiceId,
+  ServiceKey,
+} from '../model/service.ts';
+import type { WantedBackend, WantedService } from './dataplane.ts';
+import { maglevRing, ringSize } from './maglev.ts';
+import type { Slots } from './slots.ts';
+
+export interface ProgrammedBackend {
+  readonly slot: number;
+  /** 1 to 65535: tells flows of an earlier owner of the slot from those of this one. */
+  readonly generation: number;
+  readonly address: Address;
+  readonly weight: number;
+  readonly mode: ForwardingMode;
+  readonly state: BackendState;
+}
+
+export interface ProgrammedService extends ServiceKey {
+  readonly id: ServiceId;
+  readonly index: number;
+  readonly affinity: Affinity;
+  readonly ringSlots: number;
+  /** What the ring was made from; undefined when that is not known, as after a restart. */
+  readonly ringSource: string | undefined;
+  readonly backends: ReadonlyMap<Address, ProgrammedBackend>;
+}
+
+export interface ServicePlan {
+  readonly next: ProgrammedService;
+  /** New or changed. */
+  readonly putBackends: readonly ProgrammedBackend[];
+  /** Taken from slots that had another owner: their counters start anew. */
+  readonly resetSlots: readonly number[];
+  /** Backend slots by ring slot; undefined when the ring stays. Empty: no backend is up. */
+  readonly ring: Uint32Array | undefined;
+  readonly putService: boolean;
+  readonly removeBackends: readonly ProgrammedBackend[];
+}
+
+export interface Allocators {
+  readonly services: Slots;
+  readonly backends: Slots;
+  /** The last generation of each backend slot. */
+  readonly generations: Uint16Array;
+}
+
+export type Planned =
+  | { readonly kind: 'plan'; readonly plan: ServicePlan }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'no_room'; readonly message: string };
+
+/** What one service needs; slots are taken from `allocators` only when there is room for all. */
+export function planService(
+  current: ProgrammedService | undefined,
+  wanted: WantedService,
+  allocators: Allocators,
+): Planned {
+  const added = wanted.backends.filter(({ address }) => !current?.backends.has(address)).length;
+  const room = checkRoom(current, wanted, added, allocators);
+  if (room !== undefined) return { kind: 'no_room', message: room };
+
+  const index = current?.index ?? mustTake(allocators.services);
+  const placed = placeBackends(current, wanted, allocators);
+  const ringSlots = ringSize(wanted.backends.length);
+  const ringSource = describeRing(wanted.backends, ringSlots);
+  const next: ProgrammedService = {
+    id: wanted.id,
+    vip: wanted.vip,
+    protocol: wanted.protocol,
+    port: wanted.port,
+    index,
+    affinity: wanted.affinity,
+    ringSlots,
+    ringSource,
+    backends: placed.backends,
+  };
+  const plan: ServicePlan = {
+    next,
+    putBackends: placed.changed,
+    resetSlots: placed.reused,
+    ring: current?.ringSource === ringSource ? undefined : makeRing(next, ringSlots),
+    putService: current?.affinity !== wanted.affinity || current.ringSlots !== ringSlots,
+    removeBackends: [...(current?.backends.values() ?? [])].filter(
+      ({ address }) => !placed.backends.has(address),
+    ),
+  };
+  return isEmpty(plan) ? { kind: 'unchanged' } : { kind: 'plan', plan };
+}
+
+function isEmpty(plan: ServicePlan): boolean {
+  return (
+    plan.putBackends.length === 0 &&
+    plan.ring === undefined &&
+    !plan.putService &&
+    plan.removeBackends.length === 0
+  );
+}
+
+function checkRoom(
+  current: ProgrammedService | undefined,
+  wanted: WantedService,
+  added: number,
+  { services, backends }: Allocators,
+): string | undefined {
+  if (current === undefined && services.available < 1) {
+    return `${wanted.id}: no room, the limit is ${services.capacity} services`;
+  }
+  if (backends.available < added) {
+    return `${wanted.id}: no room, the limit is ${backends.capacity} backends`;
+  }
+  return undefined;
+}
+
+function mustTake(slots: Slots): number {
+  const slot = slots.take();
+  if (slot === undefined) throw new RangeError('no free slot in spite of the check before');
+  return slot;
+}
+
+interface Placement {
+  readonly backends: ReadonlyMap<Address, ProgrammedBackend>;
+  readonly changed: readonly ProgrammedBackend[];
+  readonly reused: readonly number[];
+}
+
+function placeBackends(
+  current: ProgrammedService | undefined,
+  wanted: WantedService,
+  allocators: Allocators,
+): Placement {
+  const backends = new Map<Address, ProgrammedBackend>();
+  const changed: ProgrammedBackend[] = [];
+  const reused: number[] = [];
+  for (const { address, weight, mode, state } of wanted.backends) {
+    const before = current?.backends.get(address);
+    if (before?.weight === weight && before.mode === mode && before.state === state) {
+      backends.set(address, before);
+      continue;
+    }
+    const place = before ?? newPlace(allocators, reused);
+    const { slot, generation } = place;
+    const backend = { slot, generation, address, weight, mode, state };
+    backends.set(address, backend);
+    changed.push(backend);
+  }
+  return { backends, changed, reused };
+}
+
+function newPlace(allocators: Allocators, reused: number[]): { slot: number; generation: number } {
+  const slot = mustTake(allocators.backends);
+  const last = allocators.generations[slot] ?? 0;
+  if (last !== 0) reused.push(slot);
+  const generation = last === 0xffff ? 1 : last + 1;
+  allocators.generations[slot] = generation;
+  return { slot, generation };
+}
+
+function takesNewFlows({ state }: { readonly state: BackendState }): boolean {
+  return state === 'up';
+}
+
+/** Equal texts mean equal rings: the members that are up, by address and weight, and the size. */
+function describeRing(backends: readonly WantedBackend[], slots: number): string {
+  const members = backends
+    .filter(takesNewFlows)
+    .map(({ address, weight }) => `${address}*${weight}`);
+  return `${slots}:${members.sort().join(',')}`;
+}
+
+function makeRing(service: ProgrammedService, slots: number): Uint32Array {
+  const members = [...service.backends.values()].filter(takesNewFlows);
+  return maglevRing(members, slots).map((member) => members[member]?.slot ?? 0);
+}

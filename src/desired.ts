@@ -1,0 +1,88 @@
+/**
+ * (configuration, health) -> what the data plane and the BGP speaker should hold. Pure: looks at no
+ * machine and no clock, so growing, shrinking, failing and starting are one and the same code.
+ */
+import type { NodeConfig } from './config/types.ts';
+import type { WantedService } from './dataplane/dataplane.ts';
+import { serviceState } from './health/service-state.ts';
+import { familyOf, hostPrefix, type Address } from './model/address.ts';
+import type { DesiredBgp, Route } from './model/bgp.ts';
+import type { BackendHealth, HealthView } from './model/health.ts';
+import type { Backend, BackendState, Service, ServiceId, Vip } from './model/service.ts';
+import { verdict, type ServiceFacts, type Verdict } from './vip/verdict.ts';
+
+/** Only what is proved to be up gets new flows; the operator's drain comes before health. */
+export function backendState(backend: Backend, health: BackendHealth | undefined): BackendState {
+  if (health?.state !== 'up') return 'down';
+  return backend.intent === 'draining' ? 'draining' : 'up';
+}
+
+export function wantedService(service: Service, health: HealthView): WantedService {
+  const known = health.get(service.id);
+  return {
+    id: service.id,
+    vip: service.vip,
+    protocol: service.protocol,
+    port: service.port,
+    affinity: service.affinity,
+    backends: service.backends.map((backend) => ({
+      address: backend.address,
+      weight: backend.weight,
+      mode: backend.mode,
+      state: backendState(backend, known?.get(backend.address)),
+    })),
+  };
+}
+
+export interface VerdictInputs {
+  readonly services: readonly Service[];
+  readonly vips: readonly Vip[];
+  readonly health: HealthView;
+  readonly programmed: ReadonlySet<ServiceId>;
+  readonly stopping: boolean;
+}
+
+export function serviceFacts(
+  service: Service,
+  health: HealthView,
+  programmed: ReadonlySet<ServiceId>,
+): ServiceFacts {
+  const state = serviceState(service, health.get(service.id));
+  return { id: service.id, programmed: programmed.has(service.id), ...state };
+}
+
+/** One verdict for each VIP of the document. */
+export function vipVerdicts(inputs: VerdictInputs): Map<Address, Verdict> {
+  const { services, vips, health, programmed, stopping } = inputs;
+  const byVip = Map.groupBy(services, ({ vip }) => vip);
+  return new Map(
+    vips.map(({ address, policy }) => {
+      const facts = (byVip.get(address) ?? []).map((service) =>
+        serviceFacts(service, health, programmed),
+      );
+      return [address, verdict({ policy, stopping, services: facts })];
+    }),
+  );
+}
+
+/** Undefined where the document has no `bgp` section. */
+export function desiredBgp(
+  { cluster, node }: NodeConfig,
+  verdicts: ReadonlyMap<Address, Verdict>,
+): DesiredBgp | undefined {
+  if (cluster.bgp === undefined || node.routerId === undefined) return undefined;
+  const { as, peers } = cluster.bgp;
+  return {
+    speaker: { as, routerId: node.routerId, peers },
+    routes: cluster.vips
+      .filter(({ address }) => verdicts.get(address)?.kind === 'announce')
+      .flatMap((vip) => route(vip, familyOf(vip.address) === 'ipv4' ? node.ipv4 : node.ipv6)),
+  };
+}
+
+/** Resolving refuses a VIP without an own address of its family, so none is lost here. */
+function route(vip: Vip, nextHop: Address | undefined): Route[] {
+  if (nextHop === undefined) return [];
+  const { communities, largeCommunities, med } = vip;
+  return [{ prefix: hostPrefix(vip.address), nextHop, communities, largeCommunities, med }];
+}

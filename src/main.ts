@@ -1,0 +1,85 @@
+#!/usr/bin/env node
+/**
+ * The command line. The only reader of argv and the only setter of exit codes:
+ * 0 done, 1 it could not be done, 2 the command line or the configuration is wrong.
+ */
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { checkConfig } from './cli/check.ts';
+import { detachNode } from './cli/detach.ts';
+import { runNode } from './cli/run.ts';
+import { showStatus } from './cli/status.ts';
+import { version } from './cli/version.ts';
+import { errorMessage } from './lib/errors.ts';
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error'];
+
+function logLevel(value: string): string {
+  if (LOG_LEVELS.includes(value)) return value;
+  throw new InvalidArgumentError(`one of ${LOG_LEVELS.join(', ')}`);
+}
+
+function httpUrl(value: string): string {
+  const url = URL.parse(value);
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return url.href;
+  throw new InvalidArgumentError('an http or https URL');
+}
+
+function withConfig(command: Command): Command {
+  return command
+    .requiredOption('-c, --config <file>', 'cluster document, the same on every node')
+    .requiredOption('-n, --node <file>', "this node's own part");
+}
+
+function commandLine(setExitCode: (code: number) => void): Command {
+  const program = new Command('skein')
+    .description('A distributed layer-4 load balancer: XDP forwarding, VIPs announced over BGP.')
+    .version(version, '-V, --version', 'show the version')
+    .showHelpAfterError('(skein --help shows what there is)')
+    .exitOverride();
+  withConfig(program.command('run'))
+    .description('run a node until it is told to stop (SIGTERM); SIGHUP reloads the document')
+    .option('-l, --log-level <level>', LOG_LEVELS.join(', '), logLevel, 'info')
+    .option('--keep-forwarding', 'leave the data plane at work when the node is stopped', false)
+    .action(runNode);
+  withConfig(program.command('check'))
+    .description('check both documents and name everything that is wrong with them')
+    .action((options: { config: string; node: string }) => {
+      setExitCode(checkConfig(options) ? 0 : EXIT_USAGE);
+    });
+  program
+    .command('status')
+    .description('show what a running node does, and why')
+    .option('-u, --url <url>', 'console of the node', httpUrl, 'http://127.0.0.1:8080/')
+    .option('--json', 'print the whole snapshot as JSON', false)
+    .action(showStatus);
+  withConfig(program.command('detach'))
+    .description('take the data plane of a node that is not running off its interfaces')
+    .action(detachNode);
+  program
+    .command('version')
+    .description('show the version')
+    .action(() => {
+      console.log(version);
+    });
+  return program;
+}
+
+async function main(): Promise<void> {
+  const program = commandLine((code) => {
+    process.exitCode = code;
+  });
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+      return;
+    }
+    console.error(`skein: ${errorMessage(error)}`);
+    process.exitCode = EXIT_FAILED;
+  }
+}
+
+await main();

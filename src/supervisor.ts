@@ -1,0 +1,254 @@
+/**
+ * Holds the state of a node and moves it at its own pace: every tick folds what has changed into
+ * desired state and hands that to the ports. Does no I/O of its own, and nothing else may decide
+ * what is programmed or announced.
+ */
+import type { RouteAnnouncer } from './bgp/announcer.ts';
+import type { ConfigProblem, NodeConfig } from './config/types.ts';
+import type { Dataplane, ReconcileResult, WantedService } from './dataplane/dataplane.ts';
+import { desiredBgp, vipVerdicts, wantedService } from './desired.ts';
+import type { Clock } from './lib/clock.ts';
+import { errorMessage } from './lib/errors.ts';
+import type { Logger } from './lib/logger.ts';
+import type { Address } from './model/address.ts';
+import type { HealthState, HealthView } from './model/health.ts';
+import type { Service, ServiceId } from './model/service.ts';
+import type { NodeSnapshot } from './snapshot.ts';
+import { takeSnapshot, type VipRecord } from './take-snapshot.ts';
+import { explain, type Verdict } from './vip/verdict.ts';
+
+/** What the supervisor needs of the health checks. */
+export interface Health {
+  readonly version: number;
+  set(services: readonly Service[]): void;
+  adopt(service: ServiceId, backend: Address, state: HealthState): boolean;
+  view(): HealthView;
+}
+
+export interface SupervisorParts {
+  readonly config: NodeConfig;
+  readonly dataplane: Dataplane;
+  /** Undefined: nothing is announced, whatever the document says. */
+  readonly announcer: RouteAnnouncer | undefined;
+  readonly health: Health;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly version: string;
+}
+
+/** Health to maps to BGP within this time; well below the shortest interval of a check. */
+const TICK_MS = 20;
+/** A failed write is tried again after this time, doubling up to the bound. */
+const RETRY_MIN_MS = 100;
+const RETRY_MAX_MS = 10_000;
+/** A walk over the flow tables. Timeouts are seconds, so they are kept to about this much. */
+const SWEEP_INTERVAL_MS = 5_000;
+/** A snapshot is as old as this at most. */
+const SNAPSHOT_AGE_MS = 500;
+
+/** A service that was taken out of the document goes on forwarding until its routes are gone. */
+interface Leaving {
+  readonly service: WantedService;
+  readonly untilMs: number;
+}
+
+export class Supervisor {
+  readonly #parts: SupervisorParts;
+  readonly #startedAtMs: number;
+  #config: NodeConfig;
+  #loadedAtMs: number;
+  #refused: { problems: readonly ConfigProblem[]; atMs: number } | undefined;
+  #wanted: readonly WantedService[] = [];
+  #leaving: readonly Leaving[] = [];
+  #reconciled: ReconcileResult = { programmed: new Set(), writes: 0, failures: [] };
+  #vips: ReadonlyMap<Address, VipRecord> = new Map();
+  #healthVersion = -1;
+  #dirty = true;
+  #retryAtMs = Infinity;
+  #retryMs = RETRY_MIN_MS;
+  #sweepAtMs = 0;
+  #stopping = false;
+  #cancelTick: (() => void) | undefined;
+  #snapshot: NodeSnapshot | undefined;
+
+  constructor(parts: SupervisorParts) {
+    this.#parts = parts;
+    this.#config = parts.config;
+    this.#startedAtMs = parts.clock.wallMs();
+    this.#loadedAtMs = this.#startedAtMs;
+    parts.health.set(parts.config.cluster.services);
+    this.#adopt();
+  }
+
+  /** A restart begins with what the maps say: nobody loses traffic while the checks run anew. */
+  #adopt(): void {
+    const { dataplane, health, logger } = this.#parts;
+    const adopted = dataplane.adoptedServices();
+    for (const { id, backends } of adopted) {
+      for (const { address, state } of backends) {
+        if (state !== 'draining') health.adopt(id, address, state);
+      }
+    }
+    if (adopted.length > 0) logger.info({ services: adopted.length }, 'adopted the data plane');
+  }
+
+  /** The first tick runs at once. Starting twice is starting once. */
+  start(): void {
+    if (this.#cancelTick !== undefined) return;
+    this.#parts.announcer?.start();
+    this.#tick();
+  }
+
+  #tick(): void {
+    this.#cancelTick = this.#parts.clock.after(TICK_MS, () => {
+      this.#tick();
+    });
+    const nowMs = this.#parts.clock.nowMs();
+    this.#letGo(nowMs);
+    const healthVersion = this.#parts.health.version;
+    if (this.#dirty || healthVersion !== this.#healthVersion || nowMs >= this.#retryAtMs) {
+      this.#healthVersion = healthVersion;
+      this.#dirty = false;
+      this.#program(nowMs);
+      this.#announce();
+    }
+    if (nowMs >= this.#sweepAtMs) this.#sweep(nowMs);
+  }
+
+  #letGo(nowMs: number): void {
+    const staying = this.#leaving.filter(({ untilMs }) => untilMs > nowMs);
+    if (staying.length === this.#leaving.length) return;
+    this.#leaving = staying;
+    this.#dirty = true;
+  }
+
+  #program(nowMs: number): void {
+    const { dataplane, health, logger } = this.#parts;
+    const { services, flowTimeouts } = this.#config.cluster;
+    const view = health.view();
+    this.#wanted = services.map((service) => wantedService(service, view));
+    const all = [...this.#wanted, ...this.#leaving.map(({ service }) => service)];
+    const before = this.#reconciled;
+    this.#reconciled = dataplane.reconcile(all, flowTimeouts);
+    const { failures, writes } = this.#reconciled;
+    if (writes > 0) logger.info({ services: all.length, writes }, 'data plane programmed');
+    if (failures.length === 0) {
+      this.#retryAtMs = Infinity;
+      this.#retryMs = RETRY_MIN_MS;
+      return;
+    }
+    if (before.failures.join() !== failures.join()) logger.error({ failures }, 'writes failed');
+    this.#retryAtMs = nowMs + this.#retryMs;
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
+  }
+
+  #announce(): void {
+    const verdicts = vipVerdicts({
+      services: this.#config.cluster.services,
+      vips: this.#config.cluster.vips,
+      health: this.#parts.health.view(),
+      programmed: this.#reconciled.programmed,
+      stopping: this.#stopping,
+    });
+    this.#vips = new Map(
+      Array.from(verdicts, ([vip, verdict]) => [vip, this.#recordVerdict(vip, verdict)]),
+    );
+    const desired = desiredBgp(this.#config, verdicts);
+    if (desired !== undefined) this.#parts.announcer?.set(desired);
+    this.#snapshot = undefined;
+  }
+
+  #recordVerdict(vip: Address, verdict: Verdict): VipRecord {
+    const before = this.#vips.get(vip);
+    if (before !== undefined && sayIt(before.verdict) === sayIt(verdict)) {
+      return { ...before, verdict };
+    }
+    this.#parts.logger.info({ vip, verdict: sayIt(verdict) }, 'verdict');
+    return { verdict, sinceMs: this.#parts.clock.wallMs() };
+  }
+
+  #sweep(nowMs: number): void {
+    this.#sweepAtMs = nowMs + SWEEP_INTERVAL_MS;
+    this.#parts.dataplane.expireFlows().catch((error: unknown) => {
+      this.#parts.logger.error({ reason: errorMessage(error) }, 'flows could not be expired');
+    });
+  }
+
+  /** Takes a new document over as a difference. The node part is fixed for the process's life. */
+  reload(config: NodeConfig): void {
+    const { clock, health, logger } = this.#parts;
+    const ids = new Set(config.cluster.services.map(({ id }) => id));
+    const untilMs = clock.nowMs() + config.cluster.drainMs;
+    const gone = this.#wanted.filter(({ id }) => !ids.has(id));
+    this.#leaving = [
+      ...this.#leaving.filter(({ service }) => !ids.has(service.id)),
+      ...gone.map((service) => ({ service, untilMs })),
+    ];
+    this.#config = { cluster: config.cluster, node: this.#config.node };
+    this.#loadedAtMs = clock.wallMs();
+    this.#refused = undefined;
+    health.set(config.cluster.services);
+    this.#dirty = true;
+    this.#snapshot = undefined;
+    logger.info({ digest: config.cluster.digest, removed: gone.length }, 'configuration loaded');
+  }
+
+  /** A bad document changes nothing but what is shown. */
+  refuse(problems: readonly ConfigProblem[]): void {
+    this.#refused = { problems, atMs: this.#parts.clock.wallMs() };
+    this.#snapshot = undefined;
+  }
+
+  /**
+   * The way down: withdraw, wait for the speaker and then for traffic to move. Forwarding goes on
+   * all the while, and health is still followed. Resolves when the data plane may be taken away.
+   */
+  async drain(withdrawTimeoutMs: number): Promise<void> {
+    const { announcer, clock, logger } = this.#parts;
+    if (!this.#stopping) {
+      this.#stopping = true;
+      this.#dirty = true;
+    }
+    this.#announce();
+    if (announcer !== undefined && this.#config.cluster.bgp !== undefined) {
+      try {
+        await announcer.settled(AbortSignal.timeout(withdrawTimeoutMs));
+        logger.info('withdrawn');
+      } catch (error) {
+        logger.warn({ reason: errorMessage(error) }, 'the withdrawal was not confirmed');
+      }
+      await new Promise<void>((resolve) => clock.after(this.#config.cluster.drainMs, resolve));
+    }
+    this.#cancelTick?.();
+    this.#cancelTick = undefined;
+  }
+
+  /** Rebuilt when something has changed, or after half a second. */
+  snapshot(): NodeSnapshot {
+    const nowMs = this.#parts.clock.wallMs();
+    if (this.#snapshot !== undefined && nowMs - this.#snapshot.takenAtMs < SNAPSHOT_AGE_MS) {
+      return this.#snapshot;
+    }
+    this.#snapshot = takeSnapshot({
+      config: this.#config,
+      version: this.#parts.version,
+      startedAtMs: this.#startedAtMs,
+      takenAtMs: nowMs,
+      loadedAtMs: this.#loadedAtMs,
+      refused: this.#refused,
+      stopping: this.#stopping,
+      vips: this.#vips,
+      wanted: this.#wanted,
+      reconciled: this.#reconciled,
+      health: this.#parts.health.view(),
+      counters: this.#parts.dataplane.counters(),
+      dataplane: this.#parts.dataplane.status(),
+      bgp: this.#parts.announcer?.status(),
+    });
+    return this.#snapshot;
+  }
+}
+
+function sayIt(verdict: Verdict): string {
+  return verdict.kind === 'announce' ? 'announce' : `withhold: ${explain(verdict.reason)}`;
+}
