@@ -70,6 +70,7 @@ export class Supervisor {
   #stopping = false;
   #cancelTick: (() => void) | undefined;
   #snapshot: NodeSnapshot | undefined;
+  #snapshotAtMs = 0;
 
   constructor(parts: SupervisorParts) {
     this.#parts = parts;
@@ -225,15 +226,16 @@ export class Supervisor {
 
   /** Rebuilt when something has changed, or after half a second. */
   snapshot(): NodeSnapshot {
-    const nowMs = this.#parts.clock.wallMs();
-    if (this.#snapshot !== undefined && nowMs - this.#snapshot.takenAtMs < SNAPSHOT_AGE_MS) {
+    const nowMs = this.#parts.clock.nowMs();
+    if (this.#snapshot !== undefined && nowMs - this.#snapshotAtMs < SNAPSHOT_AGE_MS) {
       return this.#snapshot;
     }
+    this.#snapshotAtMs = nowMs;
     this.#snapshot = takeSnapshot({
       config: this.#config,
       version: this.#parts.version,
       startedAtMs: this.#startedAtMs,
-      takenAtMs: nowMs,
+      takenAtMs: this.#parts.clock.wallMs(),
       loadedAtMs: this.#loadedAtMs,
       refused: this.#refused,
       stopping: this.#stopping,

@@ -59,6 +59,9 @@ const call = {
   mapMaxEntries: libbpf.func('uint32_t bpf_map__max_entries(void *map)'),
   mapSetMaxEntries: libbpf.func('int bpf_map__set_max_entries(void *map, uint32_t entries)'),
   mapSetPinPath: libbpf.func('int bpf_map__set_pin_path(void *map, const char *path)'),
+  mapSetInitialValue: libbpf.func(
+    'int bpf_map__set_initial_value(void *map, const void *data, size_t size)',
+  ),
   programFd: libbpf.func('int bpf_program__fd(void *program)'),
   mapCreate: libbpf.func(
     'int bpf_map_create(uint32_t type, const char *name, uint32_t key_size, uint32_t value_size, uint32_t max_entries, bpf_map_create_opts *opts)',
@@ -84,6 +87,7 @@ const call = {
   testRun: libbpf.func('int bpf_prog_test_run_opts(int prog_fd, _Inout_ bpf_test_run_opts *opts)'),
   possibleCpus: libbpf.func('int libbpf_num_possible_cpus()'),
   interfaceIndex: libc.func('uint32_t if_nametoindex(const char *name)'),
+  clockGettime: libc.func('int clock_gettime(int clock, void *timespec)'),
 };
 
 const BPF_MAP_TYPE_ARRAY = 2;
@@ -93,6 +97,7 @@ const BPF_XDP = 37;
 export const XDP_FLAGS_SKB_MODE = 1 << 1;
 export const XDP_FLAGS_DRV_MODE = 1 << 2;
 const ENOENT = 2;
+const CLOCK_THREAD_CPUTIME_ID = 3;
 /** Entries of a per-CPU array that one system call reads. */
 const PER_CPU_CHUNK = 1024;
 
@@ -112,6 +117,17 @@ export const possibleCpus = checked('possible CPUs', call.possibleCpus() as numb
 /** Index of a network interface of this process's namespace; 0 when there is none. */
 export function interfaceIndex(name: string): number {
   return call.interfaceIndex(name) as number;
+}
+
+/**
+ * CPU time of the calling thread. `process.threadCpuUsage()` is brought up to date once a tick, so
+ * it tells nothing about what takes a few milliseconds.
+ */
+export function threadCpuNs(): number {
+  const timespec = new BigInt64Array(2);
+  checked('thread CPU time', call.clockGettime(CLOCK_THREAD_CPUTIME_ID, timespec) as number);
+  const [seconds = 0n, nanoseconds = 0n] = timespec;
+  return Number(seconds * 1_000_000_000n + nanoseconds);
 }
 
 /** One map by file descriptor. Keys and values are bytes of exactly `keyBytes` and `valueBytes`. */
@@ -244,6 +260,12 @@ export class BpfObject {
   /** A map that is already pinned there is reused by `load`, if its layout is the same. */
   setPinPath(map: string, path: string): void {
     checked(`pin of ${map}`, call.mapSetPinPath(this.#find(map), path) as number);
+  }
+
+  /** Content of a map that the object declares with a value, such as `.rodata`. */
+  setInitialValue(map: string, value: Uint8Array): void {
+    const result = call.mapSetInitialValue(this.#find(map), value, value.length) as number;
+    checked(`initial value of ${map}`, result);
   }
 
   load(): void {

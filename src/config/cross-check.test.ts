@@ -1,0 +1,294 @@
+/** What two places must be to each other. Tables of changes and the problems they make. */
+import { describe, expect, test } from 'vitest';
+import { problemsOf, SAMPLE_CLUSTER, type Changes, type Sample } from './load-sample.ts';
+
+/** Problems without line and column, but with their file. */
+function found(sample: Sample): string[] {
+  return problemsOf(sample).map((line) => line.replace(/:\d+:\d+:/, ':'));
+}
+
+const service = (changes: object) => ({ ...SAMPLE_CLUSTER.services[0], name: 'other', ...changes });
+
+test('the sample itself has no problem', () => {
+  expect(problemsOf({})).toEqual([]);
+});
+
+describe('a cluster document is refused', () => {
+  test.each<[string, Changes, string[]]>([
+    [
+      'a group that does not exist',
+      { 'services/0/backends': 'wbe' },
+      [
+        'skein.yaml: services[0].backends: no group of backends is named "wbe" (did you mean "web"?)',
+      ],
+    ],
+    [
+      'a group named like a property of every object',
+      { 'services/0/backends': ['web', 'constructor'] },
+      ['skein.yaml: services[0].backends[1]: no group of backends is named "constructor"'],
+    ],
+    [
+      'more backends needed than there are',
+      { 'services/0/need': 3 },
+      ['skein.yaml: services[0].need: must be at most 2, the number of its backends'],
+    ],
+    [
+      'values listed twice',
+      {
+        'services/0/vip': ['10.83.100.1', '10.83.100.1'],
+        'services/0/port': [80, 443, 80],
+        'services/0/backends': ['web', 'web'],
+      },
+      [
+        'skein.yaml: services[0].vip[1]: is listed twice',
+        'skein.yaml: services[0].port[2]: is listed twice',
+        'skein.yaml: services[0].backends[1]: is listed twice',
+      ],
+    ],
+    [
+      'one VIP, protocol and port in two services',
+      { 'services/2': service({ port: [443, 80] }) },
+      ['skein.yaml: services[2].vip: tcp/10.83.100.1:80 is already taken by services[0], "web"'],
+    ],
+    [
+      'the same VIP written in two ways',
+      {
+        'services/1/vip': 'fd83:100::1',
+        'services/2': service({ vip: 'FD83:100:0::1', protocol: 'udp', port: 53 }),
+      },
+      [
+        'skein.yaml: services[1].vip: node "lb1" has no ipv6 of its own, so checks of this VIP have no source and its route no next hop',
+        'skein.yaml: services[2].vip: udp/[fd83:100::1]:53 is already taken by services[1], "dns"',
+      ],
+    ],
+    [
+      'two services of one name',
+      { 'services/1/name': 'web' },
+      ['skein.yaml: services[1].name: is already the name of services[0]'],
+    ],
+    [
+      'a backend twice in a group',
+      { 'backends/more': ['10.83.1.103', { address: '10.83.1.103', name: 'x' }] },
+      ['skein.yaml: backends.more[1].address: is already the address of backends.more[0]'],
+    ],
+    [
+      'two backends of one name in a group',
+      {
+        'backends/more': [
+          { name: 'x', address: '10.83.1.103' },
+          { name: 'x', address: '10.83.1.104' },
+        ],
+      },
+      ['skein.yaml: backends.more[1].name: is already the name of backends.more[0]'],
+    ],
+    [
+      'a backend twice in the groups of a service',
+      { 'backends/more': ['10.83.1.102'], 'services/0/backends': ['web', 'more'] },
+      ['skein.yaml: services[0].backends[1]: backend 10.83.1.102 is in group "web" already'],
+    ],
+    [
+      'a check without a port where the service takes all',
+      { 'services/0/port': [0] },
+      [
+        'skein.yaml: services[0].checks[0].port: is required, because the service takes every port (port 0)',
+      ],
+    ],
+    [
+      'two checks of one name',
+      {
+        'services/0/checks': [
+          { type: 'tcp', name: 'x' },
+          { type: 'http', name: 'x' },
+        ],
+      },
+      ['skein.yaml: services[0].checks[1].name: is already the name of checks[0]'],
+    ],
+    [
+      'a VIP that is a backend',
+      { 'backends/more': ['10.83.100.53'] },
+      [
+        'skein.yaml: services[1].vip[0]: is the address of backend "10.83.100.53" of group "more", so it cannot be a VIP',
+      ],
+    ],
+    [
+      'a VIP that is a router',
+      { 'bgp/peers/0/address': '10.83.100.53' },
+      ['skein.yaml: services[1].vip[0]: is the address of bgp.peers[0], so it cannot be a VIP'],
+    ],
+    [
+      'a VIP that is this node',
+      { 'services/1/vip': '10.83.1.11' },
+      ['skein.yaml: services[1].vip: is the address of node "lb1" itself, so it cannot be a VIP'],
+    ],
+    [
+      'a backend that is this node',
+      { 'backends/more': ['10.83.1.11'] },
+      ['skein.yaml: backends.more[0]: is the address of node "lb1" itself'],
+    ],
+    [
+      'a router that is this node',
+      { 'bgp/peers/0/address': '10.83.1.11' },
+      ['skein.yaml: bgp.peers[0].address: is the address of node "lb1" itself'],
+    ],
+    [
+      'a router twice',
+      { 'bgp/peers/1': { address: '10.83.1.1', as: 65001 } },
+      ['skein.yaml: bgp.peers[1].address: is already the address of peers[0]'],
+    ],
+    [
+      'settings for a VIP that nobody uses',
+      { 'vips/10.83.100.2': {} },
+      ['skein.yaml: vips["10.83.100.2"]: is not the VIP of any service'],
+    ],
+    [
+      'settings for what is no address',
+      { 'vips/web': {} },
+      ['skein.yaml: vips.web: must be the address of a VIP'],
+    ],
+    [
+      'settings for one VIP twice',
+      { 'vips/::ffff:10.83.100.1': {} },
+      ['skein.yaml: vips["::ffff:10.83.100.1"]: is the same address as "10.83.100.1"'],
+    ],
+    [
+      'more services than any node can have',
+      {
+        'services/0/vip': Array.from({ length: 256 }, (_, n) => `10.84.0.${n}`),
+        'services/0/port': Array.from({ length: 257 }, (_, n) => n + 1),
+        vips: {},
+      },
+      [
+        'skein.yaml: services: make 65793 services; the most is 65536',
+        'node.yaml: limits.backends: must be at least 131586: the cluster document makes 131586 backends, counted once for each service',
+      ],
+    ],
+  ])('%s', (_, changes, expected) => {
+    expect(found({ cluster: changes })).toEqual(expected);
+  });
+});
+
+describe('a node part is refused', () => {
+  test.each<[string, Sample, string[]]>([
+    [
+      'no address of a family that has VIPs, once for each VIP',
+      {
+        node: { ipv4: undefined, ipv6: 'fd83:1::11', router_id: '10.0.0.1' },
+        cluster: { 'services/2': service({ port: 8080 }) },
+      },
+      [
+        'skein.yaml: services[0].vip: node "lb1" has no ipv4 of its own, so checks of this VIP have no source and its route no next hop',
+        'skein.yaml: services[1].vip[0]: node "lb1" has no ipv4 of its own, so checks of this VIP have no source and its route no next hop',
+      ],
+    ],
+    [
+      'no router id',
+      { node: { ipv4: undefined, ipv6: 'fd83:1::11' }, cluster: { services: [], vips: {} } },
+      [
+        'node.yaml: router_id: is required, because the cluster has bgp and this node no ipv4 to take it from',
+      ],
+    ],
+    [
+      'an interface twice',
+      { node: { interfaces: ['eth0', 'eth1', 'eth0'] } },
+      ['node.yaml: interfaces[2]: is listed twice'],
+    ],
+    [
+      'room for too few services and backends',
+      { node: { limits: { services: 1, backends: 3 } } },
+      [
+        'node.yaml: limits.services: must be at least 2: the cluster document makes 2 services',
+        'node.yaml: limits.backends: must be at least 4: the cluster document makes 4 backends, counted once for each service',
+      ],
+    ],
+  ])('%s', (_, sample, expected) => {
+    expect(found(sample)).toEqual(expected);
+  });
+});
+
+describe('accepted', () => {
+  test.each<[string, Sample]>([
+    ['no services', { cluster: { services: [], vips: {} } }],
+    [
+      'no bgp, and a node without a router id',
+      {
+        cluster: { bgp: undefined, services: [], vips: {} },
+        node: { ipv4: undefined },
+      },
+    ],
+    [
+      'one VIP and port by TCP and by UDP',
+      { cluster: { 'services/2': service({ protocol: 'udp' }) } },
+    ],
+    [
+      'every port beside one port',
+      {
+        cluster: { 'services/2': service({ port: 0, checks: [{ type: 'tcp', port: 80 }] }) },
+      },
+    ],
+    ['one backend in two services', { cluster: { 'services/1/backends': ['web', 'more'] } }],
+    ['a group that no service uses', { cluster: { 'backends/spare': ['10.83.1.120'] } }],
+    ['as many as the limits say', { node: { limits: { services: 2, backends: 4 } } }],
+  ])('%s', (_, sample) => {
+    expect(problemsOf(sample)).toEqual([]);
+  });
+});
+
+describe('one mistake does not hide others, nor invent any', () => {
+  test.each<[string, Sample, string[]]>([
+    [
+      'mistakes of every sort at once',
+      {
+        cluster: {
+          drain: 5,
+          'services/0/need': 9,
+          'services/0/checks/0/timeout_ms': 5000,
+          'services/1/backends': 'wbe',
+          'bgp/as': 'x',
+          'bgp/peers/1': { address: '10.83.1.1', as: 1 },
+        },
+        node: { console: 'nowhere', interfaces: ['eth0', 'eth0'] },
+      },
+      [
+        'skein.yaml: bgp.as: must be a number, not text',
+        'skein.yaml: bgp.peers[1].address: is already the address of peers[0]',
+        'skein.yaml: services[0].checks[0].timeout_ms: must be at most 1000, the interval',
+        'skein.yaml: services[0].need: must be at most 2, the number of its backends',
+        'skein.yaml: services[1].backends: no group of backends is named "wbe" (did you mean "web"?)',
+        'skein.yaml: drain: unknown key "drain" (did you mean "drain_ms"?)',
+        'node.yaml: console: must be host:port, such as 127.0.0.1:8080',
+      ],
+    ],
+    [
+      'a group that does not fit is not missing, and its size not known',
+      { cluster: { 'backends/web': 5, 'services/0/need': 9 } },
+      ['skein.yaml: backends.web: must be a list, not a number'],
+    ],
+    [
+      'a backend that does not fit still counts',
+      { cluster: { 'backends/web/0/weight': 0, 'services/0/need': 2 } },
+      ['skein.yaml: backends.web[0].weight: must be at least 1'],
+    ],
+    [
+      'a VIP that does not fit may be the one that has settings',
+      { cluster: { 'services/0/vip': '10.83.100' } },
+      [
+        'skein.yaml: services[0].vip: must be an IPv4 or IPv6 address, such as 192.0.2.1 or 2001:db8::1',
+      ],
+    ],
+    [
+      'a node part that does not fit is not held against the cluster',
+      { node: { ipv4: 'x', limits: { services: 1 } } },
+      ['node.yaml: ipv4: must be an IPv4 or IPv6 address, such as 192.0.2.1 or 2001:db8::1'],
+    ],
+    [
+      'a cluster document that cannot be read is not held against the node',
+      { cluster: 'cluster: [', node: { interfaces: ['eth0', 'eth0'] } },
+      [
+        'skein.yaml: syntax: Flow sequence in block collection must be sufficiently indented and end with a ]',
+        'node.yaml: interfaces[1]: is listed twice',
+      ],
+    ],
+  ])('%s', (_, sample, expected) => {
+    expect(found(sample)).toEqual(expected);
+  });
+});

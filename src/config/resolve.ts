@@ -1,0 +1,180 @@
+/**
+ * Documents to values: every default filled in, every service expanded. Pure, and asks no more
+ * questions: schema.ts and cross-check.ts have already refused what makes no sense.
+ */
+import { parseAddress, type Address } from '../model/address.ts';
+import type { BgpPeer } from '../model/bgp.ts';
+import type { CheckSpec } from '../model/check.ts';
+import type { FlowTimeouts } from '../model/flow.ts';
+import { serviceId, type Backend, type Service, type Vip } from '../model/service.ts';
+import { digestOf } from './digest.ts';
+import type {
+  BackendEntry,
+  CheckEntry,
+  ClusterDocument,
+  NodeDocument,
+  PeerEntry,
+  ServiceEntry,
+} from './schema.ts';
+import type { ClusterConfig, NodeConfig, NodePart } from './types.ts';
+
+const TIMEOUT_DEFAULT_MS = 800;
+
+/** TCP MD5 keys by the `password_file` that holds them. */
+export type Passwords = ReadonlyMap<string, string>;
+
+export function resolve(
+  cluster: ClusterDocument,
+  node: NodeDocument,
+  passwords: Passwords,
+): NodeConfig {
+  return { cluster: resolveCluster(cluster, passwords), node: resolveNode(node) };
+}
+
+function resolveCluster(document: ClusterDocument, passwords: Passwords): ClusterConfig {
+  const services = resolveServices(document);
+  const settled = {
+    name: document.cluster,
+    services,
+    vips: resolveVips(document, services),
+    flowTimeouts: resolveTimeouts(document.flow_timeouts_s),
+    drainMs: document.drain_ms,
+  };
+  const { bgp } = document;
+  const peersBy = (password: (peer: PeerEntry) => string | undefined) => {
+    return bgp && { as: bgp.as, peers: bgp.peers.map((peer) => resolvePeer(peer, password(peer))) };
+  };
+  return {
+    ...settled,
+    bgp: peersBy((peer) => passwords.get(peer.password_file ?? '')),
+    // The digest is shown to everyone, and a short key could be guessed from it: the path stands in.
+    digest: digestOf({ ...settled, bgp: peersBy((peer) => peer.password_file) }),
+  };
+}
+
+function resolveServices(document: ClusterDocument): Service[] {
+  const groups = new Map(
+    Object.entries(document.backends).map(([name, entries]) => [name, entries.map(resolveBackend)]),
+  );
+  const services = document.services.flatMap((entry) => {
+    const backends = entry.backends.flatMap((name) => groups.get(name) ?? []);
+    return expand(entry, backends);
+  });
+  return services.sort((a, b) => compare(a.id, b.id));
+}
+
+/** One service for each VIP and port of the entry. */
+function expand(entry: ServiceEntry, backends: readonly Backend[]): Service[] {
+  const { name, protocol, scheduler, affinity, need } = entry;
+  return entry.port.flatMap((port) => {
+    const checks = resolveChecks(entry.checks, port);
+    return entry.vip.map((vip) => {
+      const id = serviceId({ vip, protocol, port });
+      return { id, vip, protocol, port, name, scheduler, affinity, need, backends, checks };
+    });
+  });
+}
+
+function resolveBackend(entry: BackendEntry): Backend {
+  return {
+    name: entry.name ?? entry.address,
+    address: entry.address,
+    weight: entry.weight,
+    intent: entry.drain ? 'draining' : 'active',
+    mode: entry.mode,
+  };
+}
+
+function resolveChecks(entries: readonly CheckEntry[], servicePort: number): CheckSpec[] {
+  const names = new Set(entries.flatMap(({ name }) => name ?? []));
+  return entries.map((entry) => {
+    const name = entry.name ?? freeName(entry.type, names);
+    names.add(name);
+    return resolveCheck(entry, name, servicePort);
+  });
+}
+
+/** `http`, or else `http-2`, `http-3` and so on. */
+function freeName(type: string, taken: ReadonlySet<string>): string {
+  let name = type;
+  for (let count = 2; taken.has(name); count++) name = `${type}-${count}`;
+  return name;
+}
+
+function resolveCheck(entry: CheckEntry, name: string, servicePort: number): CheckSpec {
+  const common = {
+    name,
+    port: entry.port ?? servicePort,
+    intervalMs: entry.interval_ms,
+    timeoutMs: entry.timeout_ms ?? Math.min(entry.interval_ms, TIMEOUT_DEFAULT_MS),
+    rise: entry.rise,
+    fall: entry.fall,
+  };
+  if (entry.type === 'tcp') return { ...common, type: 'tcp' };
+  const { method, path, host, expect } = entry;
+  const http = { ...common, method, path, host, expect };
+  if (entry.type === 'http') return { ...http, type: 'http' };
+  return { ...http, type: 'https', serverName: entry.server_name, verify: entry.verify };
+}
+
+function resolveVips(document: ClusterDocument, services: readonly Service[]): Vip[] {
+  const settings = new Map(
+    Object.entries(document.vips).map(([text, vip]) => [parseAddress(text), vip]),
+  );
+  const addresses = new Set<Address>(services.map(({ vip }) => vip));
+  return [...addresses].sort(compare).map((address) => {
+    const own = settings.get(address);
+    const { bgp } = document;
+    return {
+      address,
+      policy: own?.policy ?? 'all',
+      communities: own?.communities ?? bgp?.communities ?? [],
+      largeCommunities: own?.large_communities ?? bgp?.large_communities ?? [],
+      med: own?.med ?? bgp?.med,
+    };
+  });
+}
+
+function resolvePeer(entry: PeerEntry, password: string | undefined): BgpPeer {
+  return {
+    address: entry.address,
+    as: entry.as,
+    holdTimeS: entry.hold_time_s,
+    password,
+    ttlSecurity: entry.ttl_security,
+    multihopTtl: entry.multihop_ttl,
+    bfd: entry.bfd && { intervalMs: entry.bfd.interval_ms, multiplier: entry.bfd.multiplier },
+  };
+}
+
+function resolveTimeouts(seconds: ClusterDocument['flow_timeouts_s']): FlowTimeouts {
+  return {
+    tcpSynS: seconds.tcp_syn,
+    tcpSynAckS: seconds.tcp_syn_ack,
+    tcpFinS: seconds.tcp_fin,
+    tcpS: seconds.tcp,
+    udpS: seconds.udp,
+    defaultS: seconds.default,
+  };
+}
+
+function resolveNode(document: NodeDocument): NodePart {
+  const { services, backends, flows, embryonic_flows: embryonicFlows } = document.limits;
+  return {
+    name: document.node,
+    interfaces: document.interfaces,
+    ipv4: document.ipv4,
+    ipv6: document.ipv6,
+    routerId: document.router_id ?? document.ipv4,
+    gobgp: document.gobgp,
+    console: document.console,
+    bpffs: document.bpffs,
+    xdpMode: document.xdp_mode,
+    limits: { services, backends, flows, embryonicFlows },
+  };
+}
+
+/** The same on every machine: locales play no part. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

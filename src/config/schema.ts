@@ -1,0 +1,368 @@
+/**
+ * The shape of both documents: keys, kinds, defaults, bounds, and what one value must be by
+ * itself. Types are inferred from here and written nowhere else; what two places must be to each
+ * other is in cross-check.ts. The only door to zod: load.ts and issues.ts know its types.
+ */
+import { z } from 'zod';
+import { familyOf, isUnicast, parseAddress, type Family } from '../model/address.ts';
+import {
+  parseCommunity,
+  parseDialTarget,
+  parseHostPort,
+  parseLargeCommunity,
+  parseRouterId,
+  parseStatusRange,
+  parseThreshold,
+} from './values.ts';
+
+const U32_MAX = 0xffff_ffff;
+const WEEK_S = 7 * 24 * 3600;
+
+/** What `limits` may be at most. */
+export const LIMITS_MAX = {
+  services: 65_536,
+  backends: 1_048_576,
+  flows: 67_108_864,
+  embryonic_flows: 16_777_216,
+} as const;
+
+/** Text that a parser turns into a value; `pattern` tells editors roughly what it looks like. */
+function parsed<T>(parse: (text: string) => T | undefined, problem: string, pattern: string) {
+  return z
+    .string()
+    .meta({ pattern })
+    .transform((text, context): T => {
+      const value = parse(text);
+      if (value !== undefined) return value;
+      context.addIssue({ code: 'custom', message: problem });
+      return z.NEVER;
+    });
+}
+
+/** One value may be written without the brackets of a list. */
+function oneOrMany<T extends z.ZodType>(entry: T, max: number) {
+  return z
+    .union([entry, z.array(entry).min(1).max(max)])
+    .transform((value) => (Array.isArray(value) ? value : [value]) as z.output<T>[]);
+}
+
+const whole = (min: number, max: number) => z.int().min(min).max(max);
+
+const NAME_PROBLEM =
+  'must be 1 to 63 letters, digits, dots, dashes or underscores, and begin with a letter or digit';
+const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, NAME_PROBLEM);
+// An IPv6 address is a fine name for a backend.
+const backendName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$/, NAME_PROBLEM);
+
+const ADDRESS_PATTERN = '^[0-9A-Fa-f:.]+$';
+const address = parsed(
+  parseAddress,
+  'must be an IPv4 or IPv6 address, such as 192.0.2.1 or 2001:db8::1',
+  ADDRESS_PATTERN,
+).refine(
+  isUnicast,
+  'must be a unicast address that others can reach: not loopback, link-local, multicast or unspecified',
+);
+const ofFamily = (family: Family) =>
+  address.refine(
+    (value) => familyOf(value) === family,
+    `must be an IPv${family === 'ipv4' ? 4 : 6} address`,
+  );
+
+const asNumber = whole(1, U32_MAX - 1);
+const med = whole(0, U32_MAX).describe(
+  'MULTI_EXIT_DISC of the routes: of several ways to the same neighbour AS, the lowest wins.',
+);
+const communities = z
+  .array(
+    parsed(parseCommunity, 'must be two numbers up to 65535, such as "65010:100"', '^\\d+:\\d+$'),
+  )
+  .max(32)
+  .describe('Standard communities (RFC 1997) of the routes, as "as:value".');
+const largeCommunities = z
+  .array(
+    parsed(
+      parseLargeCommunity,
+      'must be three numbers up to 4294967295, such as "65010:1:100"',
+      '^\\d+:\\d+:\\d+$',
+    ),
+  )
+  .max(32)
+  .describe('Large communities (RFC 8092) of the routes, as "global:local1:local2".');
+
+const bfdOptions = z.strictObject({
+  interval_ms: whole(10, 10_000).default(300).describe('Between packets, both ways.'),
+  multiplier: whole(1, 255).default(3).describe('Packets missing before the peer counts as lost.'),
+});
+
+const peer = z
+  .strictObject({
+    address: address.describe('Address of the router.'),
+    as: asNumber.describe('AS number of the router.'),
+    hold_time_s: whole(3, 65535).default(9).describe('Hold time to propose.'),
+    password_file: z
+      .string()
+      .regex(/^[\x21-\x7e]{1,4096}$/, 'must be the path of a file')
+      .optional()
+      .describe('File with the TCP MD5 key (RFC 2385). Read when the configuration is loaded.'),
+    ttl_security: z
+      .boolean()
+      .default(false)
+      .describe('Accept only packets that arrive with TTL 255 (RFC 5082).'),
+    multihop_ttl: whole(2, 255)
+      .optional()
+      .describe('TTL of an eBGP session with a router that is not directly connected.'),
+    bfd: z
+      .union([
+        z
+          .boolean()
+          .transform((wanted) => (wanted ? {} : undefined))
+          .pipe(bfdOptions.optional()),
+        bfdOptions,
+      ])
+      .optional()
+      .describe('Watch the router by BFD (RFC 5880); true means the defaults.'),
+  })
+  .superRefine((value, context) => {
+    if (value.multihop_ttl === undefined) return;
+    const refuse = (key: string, message: string) => {
+      context.addIssue({ code: 'custom', path: [key], message });
+    };
+    if (value.ttl_security) refuse('ttl_security', 'excludes multihop_ttl');
+    if (value.bfd !== undefined) refuse('bfd', 'excludes multihop_ttl: BFD here is single-hop');
+  });
+
+const bgp = z.strictObject({
+  as: asNumber.describe('AS number of the nodes.'),
+  communities: communities.default([]),
+  large_communities: largeCommunities.default([]),
+  med: med.optional(),
+  peers: z.array(peer).min(1).max(64).describe('Routers that every node announces to.'),
+});
+
+const backendOptions = z.strictObject({
+  name: backendName.optional().describe('Default: the address.'),
+  address: address.describe('Own address of the host, of either family.'),
+  weight: whole(1, 65535).default(1).describe("Share of a service's new flows: weight / sum."),
+  drain: z.boolean().default(false).describe('Keep the flows it has, give it no new ones.'),
+  mode: z.enum(['l2dsr']).default('l2dsr').describe('How packets reach it.'),
+});
+const backend = z.union([
+  z
+    .string()
+    .meta({ pattern: ADDRESS_PATTERN })
+    .transform((text) => ({ address: text }))
+    .pipe(backendOptions),
+  backendOptions,
+]);
+
+const threshold = z
+  .strictObject({
+    count: whole(1, 64).describe('Results that must agree.'),
+    window: whole(1, 64).describe('Of so many latest results.'),
+  })
+  .superRefine(({ count, window }, context) => {
+    if (count <= window) return;
+    const message = `must be at most ${window}, the window`;
+    context.addIssue({ code: 'custom', path: ['count'], message });
+  });
+const thresholdOrShort = z.union([
+  parsed(parseThreshold, 'must be count/window, such as "3/5"', '^\\d{1,3}/\\d{1,3}$').pipe(
+    threshold,
+  ),
+  threshold,
+]);
+
+const status = z.union([
+  whole(100, 599).transform((code) => ({ from: code, to: code })),
+  parsed(
+    parseStatusRange,
+    'must be a status code or a range of them, such as "200-299"',
+    '^[1-5]\\d\\d-[1-5]\\d\\d$',
+  ),
+]);
+
+const everyCheck = {
+  name: name.optional().describe('Default: the type, made unique.'),
+  port: whole(1, 65535).optional().describe("Default: the service's port."),
+  interval_ms: whole(50, 3_600_000).default(1000).describe('From one check to the next.'),
+  timeout_ms: whole(50, 60_000).optional().describe('Default: 800, or the interval if shorter.'),
+  rise: thresholdOrShort.prefault('2/2').describe('Passes needed to come up: count of window.'),
+  fall: thresholdOrShort.prefault('3/5').describe('Failures needed to go down: count of window.'),
+};
+const httpCheck = {
+  ...everyCheck,
+  method: z.enum(['GET', 'HEAD', 'POST', 'OPTIONS']).default('GET'),
+  path: z
+    .string()
+    .regex(/^\/[\x21-\x7e]{0,1023}$/, 'must begin with "/" and have no spaces')
+    .default('/'),
+  host: z
+    .string()
+    .regex(/^[A-Za-z0-9.:[\]_-]{1,255}$/, 'must be a host name, with ":port" if need be')
+    .optional()
+    .describe('Host header. Default: the VIP.'),
+  expect: oneOrMany(status, 32).prefault('200-399').describe('Status codes that pass.'),
+};
+const check = z
+  .discriminatedUnion('type', [
+    z.strictObject({ type: z.literal('tcp'), ...everyCheck }),
+    z.strictObject({ type: z.literal('http'), ...httpCheck }),
+    z.strictObject({
+      type: z.literal('https'),
+      ...httpCheck,
+      server_name: z
+        .string()
+        .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/, 'must be a host name')
+        .optional()
+        .describe('TLS server name (RFC 6066). Default: `host`.'),
+      verify: z.boolean().default(false).describe("Check the certificate by the system's roots."),
+    }),
+  ])
+  .superRefine(({ timeout_ms, interval_ms }, context) => {
+    if (timeout_ms === undefined || timeout_ms <= interval_ms) return;
+    const message = `must be at most ${interval_ms}, the interval`;
+    context.addIssue({ code: 'custom', path: ['timeout_ms'], message });
+  });
+
+const CHECKS_REQUIRED = 'is required: write "checks: []" if backends shall always count as up';
+const service = z.strictObject({
+  name: name.describe('Unique in the cluster.'),
+  vip: oneOrMany(address, 256).describe('Virtual address, or a list of them.'),
+  protocol: z.enum(['tcp', 'udp']).default('tcp'),
+  port: oneOrMany(whole(0, 65535), 1024).describe('Port, or a list of them. 0: every port.'),
+  backends: oneOrMany(name, 256).describe('Name of a group of backends, or a list of names.'),
+  need: whole(1, 65535).default(1).describe('Backends that must be up for the service to be up.'),
+  scheduler: z.enum(['maglev']).default('maglev'),
+  affinity: z
+    .enum(['flow', 'client'])
+    .default('flow')
+    .describe('client: all flows of a client address go to one backend.'),
+  checks: z
+    .array(check, { error: ({ input }) => (input === undefined ? CHECKS_REQUIRED : undefined) })
+    .max(16)
+    .describe('All must pass for a backend to be up.'),
+});
+
+const vip = z.strictObject({
+  policy: z
+    .enum(['all', 'any'])
+    .default('all')
+    .describe('Announce while all services of the VIP are up, or while any is.'),
+  communities: communities.optional(),
+  large_communities: largeCommunities.optional(),
+  med: med.optional(),
+});
+
+const timeoutS = (byDefault: number) => whole(1, WEEK_S).default(byDefault);
+
+/** JSON has no comments in which an editor could be told. */
+const schemaHint = z.string().optional().describe('Where this schema is, for editors.');
+
+export const clusterDocument = z.strictObject({
+  $schema: schemaHint,
+  cluster: name.describe('Name of the cluster.'),
+  drain_ms: whole(0, 600_000)
+    .default(1000)
+    .describe('How long a stopping node goes on forwarding after it has withdrawn its VIPs.'),
+  flow_timeouts_s: z
+    .strictObject({
+      tcp_syn: timeoutS(30),
+      tcp_syn_ack: timeoutS(30),
+      tcp_fin: timeoutS(30),
+      tcp: timeoutS(900),
+      udp: timeoutS(60),
+      default: timeoutS(60),
+    })
+    .prefault({})
+    .describe('Seconds after which an idle flow is forgotten, by its state.'),
+  bgp: bgp.optional().describe('Left out: nothing is announced.'),
+  backends: z.record(name, z.array(backend).min(1)).default({}).describe('Groups of backends.'),
+  services: z.array(service).default([]),
+  vips: z
+    .record(z.string(), vip)
+    .default({})
+    .describe('How to announce a VIP, by its address. Left out: as under bgp.'),
+});
+
+export const nodeDocument = z.strictObject({
+  $schema: schemaHint,
+  node: name.describe('Name of this node.'),
+  interfaces: z
+    .array(z.string().regex(/^[^\s/:]{1,15}$/, 'must be the name of a network interface'))
+    .min(1)
+    .max(16)
+    .describe('Interfaces that packets for the VIPs arrive on.'),
+  ipv4: ofFamily('ipv4').optional().describe('Own address: source of health checks, BGP next hop.'),
+  ipv6: ofFamily('ipv6').optional().describe('Own address: source of health checks, BGP next hop.'),
+  router_id: parsed(parseRouterId, 'must be four numbers, such as 192.0.2.1', '^[0-9.]+$')
+    .optional()
+    .describe('BGP identifier. Default: ipv4.'),
+  gobgp: parsed(parseDialTarget, 'must be host:port or unix:/path', '^\\S+$')
+    .prefault('127.0.0.1:50051')
+    .describe('Where gobgpd serves its API.'),
+  console: parsed(parseHostPort, 'must be host:port, such as 127.0.0.1:8080', '^\\S+:\\d+$')
+    .prefault('127.0.0.1:8080')
+    .describe('Where the console listens.'),
+  bpffs: z
+    .string()
+    .regex(/^(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}){1,8}$/, 'must be an absolute path')
+    .default('/sys/fs/bpf/skein')
+    .describe('Folder for the pinned maps and programs, on a BPF file system.'),
+  xdp_mode: z
+    .enum(['auto', 'native', 'generic'])
+    .default('auto')
+    .describe('auto: native, or generic where the driver has none.'),
+  limits: z
+    .strictObject({
+      services: whole(1, LIMITS_MAX.services)
+        .default(4096)
+        .describe('(VIP, protocol, port) in all.'),
+      backends: whole(1, LIMITS_MAX.backends)
+        .default(65_536)
+        .describe('Counted once for each service.'),
+      flows: whole(1024, LIMITS_MAX.flows).default(1_048_576).describe('Established flows.'),
+      embryonic_flows: whole(1024, LIMITS_MAX.embryonic_flows)
+        .default(131_072)
+        .describe('Flows not yet so.'),
+    })
+    .prefault({})
+    .describe('Sizes of the maps of this node.'),
+});
+
+export type ClusterDocument = z.output<typeof clusterDocument>;
+export type NodeDocument = z.output<typeof nodeDocument>;
+export type ServiceEntry = z.output<typeof service>;
+export type BackendEntry = z.output<typeof backend>;
+export type CheckEntry = z.output<typeof check>;
+export type PeerEntry = z.output<typeof peer>;
+
+const hole = <T extends z.ZodType>(schema: T) => schema.optional().catch(undefined);
+
+/**
+ * The parts of a cluster document that are checked against each other, with a hole where a part
+ * does not fit: so that one mistake does not hide the others.
+ */
+export const clusterRemains = z.object({
+  bgp: hole(z.object({ peers: hole(z.array(hole(peer))) })),
+  backends: hole(z.record(z.string(), hole(z.array(hole(backend)).min(1))).default({})),
+  services: hole(
+    z
+      .array(
+        hole(
+          z.object({
+            name: hole(service.shape.name),
+            vip: hole(service.shape.vip),
+            protocol: hole(service.shape.protocol),
+            port: hole(service.shape.port),
+            backends: hole(service.shape.backends),
+            need: hole(service.shape.need),
+            checks: hole(z.array(hole(check))),
+          }),
+        ),
+      )
+      .default([]),
+  ),
+  vips: hole(z.record(z.string(), hole(vip))),
+});
+export type ClusterRemains = z.output<typeof clusterRemains>;

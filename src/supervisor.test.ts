@@ -1,0 +1,225 @@
+/**
+ * The order of things, with time driven by hand: a data plane in memory, an announcer that records,
+ * and health that the test sets.
+ */
+import { beforeEach, describe, expect, test } from 'vitest';
+import { RecordingAnnouncer } from './bgp/recording.ts';
+import { MemoryDataplane } from './dataplane/memory.ts';
+import { wantedService } from './desired.ts';
+import { ManualClock } from './lib/clock.ts';
+import { silentLogger } from './lib/logger.ts';
+import type { Address } from './model/address.ts';
+import type { BackendHealth, HealthState, HealthView } from './model/health.ts';
+import type { ServiceId } from './model/service.ts';
+import { Supervisor, type Health } from './supervisor.ts';
+import { B1, B2, backend, nodeConfig, service, VIP } from './testing.ts';
+
+class GivenHealth implements Health {
+  version = 0;
+  readonly adopted: string[] = [];
+  readonly #view = new Map<ServiceId, Map<Address, BackendHealth>>();
+
+  is(id: ServiceId, address: Address, state: HealthState): void {
+    const known = this.#view.get(id) ?? new Map<Address, BackendHealth>();
+    this.#view.set(id, known.set(address, { state, sinceMs: 0, reason: '', checks: [] }));
+    this.version += 1;
+  }
+
+  set(): void {
+    this.version += 1;
+  }
+
+  adopt(id: ServiceId, address: Address, state: HealthState): boolean {
+    this.adopted.push(`${id} ${address} ${state}`);
+    this.is(id, address, state);
+    return true;
+  }
+
+  view(): HealthView {
+    return this.#view;
+  }
+}
+
+const web = service(80);
+let clock: ManualClock;
+let health: GivenHealth;
+let announcer: RecordingAnnouncer;
+let dataplane: MemoryDataplane;
+
+function supervise(config = nodeConfig([web])): Supervisor {
+  const parts = { config, dataplane, announcer, health, clock };
+  const supervisor = new Supervisor({ ...parts, logger: silentLogger, version: '0' });
+  supervisor.start();
+  return supervisor;
+}
+
+function announced(): string[] {
+  return announcer.history.at(-1)?.routes.map(({ prefix }) => prefix.address) ?? [];
+}
+
+function statesOf(id: ServiceId): string[] {
+  const programmed = dataplane.services.find((each) => each.id === id);
+  return programmed?.backends.map(({ state }) => state) ?? [];
+}
+
+beforeEach(() => {
+  clock = new ManualClock();
+  health = new GivenHealth();
+  announcer = new RecordingAnnouncer();
+  dataplane = new MemoryDataplane();
+});
+
+describe('starting', () => {
+  test('programs first, announces only once checks have passed', () => {
+    const supervisor = supervise();
+    expect(statesOf(web.id)).toEqual(['down', 'down']);
+    expect(announced()).toEqual([]);
+    expect(supervisor.snapshot().vips[0]?.reason).toBe('checks_pending');
+
+    health.is(web.id, B1, 'up');
+    clock.advance(100);
+    expect(statesOf(web.id)).toEqual(['up', 'down']);
+    expect(announced()).toEqual([VIP]);
+    expect(announcer.history.at(-1)?.routes[0]?.nextHop).toBe('10.0.0.1');
+  });
+
+  test('a service that cannot be programmed keeps its VIP back, and is tried again', () => {
+    dataplane.broken.add(web.id);
+    const supervisor = supervise();
+    health.is(web.id, B1, 'up');
+    clock.advance(50);
+    expect(announced()).toEqual([]);
+    expect(supervisor.snapshot().vips[0]?.reason).toBe('not_programmed');
+    expect(supervisor.snapshot().dataplane.failures).toEqual([`${web.id}: no room`]);
+
+    dataplane.broken.clear();
+    clock.advance(500);
+    expect(announced()).toEqual([VIP]);
+  });
+
+  test('failed writes are tried ever less often', () => {
+    dataplane.broken.add(web.id);
+    supervise();
+    clock.advance(60_000);
+    expect(dataplane.reconciles).toBeGreaterThan(5);
+    expect(dataplane.reconciles).toBeLessThan(20);
+  });
+
+  test('takes over the states that it finds in the maps, and announces without a gap', () => {
+    health.is(web.id, B1, 'up');
+    health.is(web.id, B2, 'down');
+    dataplane = new MemoryDataplane([wantedService(web, health.view())]);
+    health = new GivenHealth();
+    supervise();
+    expect(health.adopted).toEqual([`${web.id} ${B1} up`, `${web.id} ${B2} down`]);
+    expect(statesOf(web.id)).toEqual(['up', 'down']);
+    expect(announcer.history.map(({ routes }) => routes.length)).toEqual([1]);
+  });
+
+  test('does nothing while nothing changes', () => {
+    supervise();
+    clock.advance(30_000);
+    expect(dataplane.reconciles).toBe(1);
+  });
+});
+
+describe('health', () => {
+  test('too few backends withdraw the VIP; their return announces it again', () => {
+    const needTwo = service(80, { need: 2 });
+    const supervisor = supervise(nodeConfig([needTwo]));
+    health.is(web.id, B1, 'up');
+    health.is(web.id, B2, 'up');
+    clock.advance(20);
+    expect(announced()).toEqual([VIP]);
+
+    health.is(web.id, B2, 'down');
+    clock.advance(20);
+    expect(announced()).toEqual([]);
+    expect(supervisor.snapshot().vips[0]?.explanation).toContain('has 1 of 2 needed backends up');
+
+    health.is(web.id, B2, 'up');
+    clock.advance(20);
+    expect(announced()).toEqual([VIP]);
+  });
+
+  test('a draining backend that is healthy keeps its flows and gets no new ones', () => {
+    const draining = [backend('b1'), backend('b2', { intent: 'draining' })];
+    supervise(nodeConfig([service(80, { backends: draining })]));
+    health.is(web.id, B1, 'up');
+    health.is(web.id, B2, 'up');
+    clock.advance(20);
+    expect(statesOf(web.id)).toEqual(['up', 'draining']);
+  });
+});
+
+describe('reload', () => {
+  test('a removed VIP is withdrawn at once and forwarded for as long as a drain takes', () => {
+    const other = { ...service(81), vip: B2 };
+    const supervisor = supervise(nodeConfig([web, other]));
+    health.is(web.id, B1, 'up');
+    health.is(other.id, B1, 'up');
+    clock.advance(20);
+    expect(announced()).toEqual([VIP, B2]);
+
+    supervisor.reload(nodeConfig([web]));
+    clock.advance(20);
+    expect(announced()).toEqual([VIP]);
+    expect(dataplane.services.map(({ id }) => id)).toEqual([web.id, other.id]);
+
+    clock.advance(1000);
+    expect(dataplane.services.map(({ id }) => id)).toEqual([web.id]);
+  });
+
+  test('a service that comes back while it leaves is not programmed twice', () => {
+    const other = service(81);
+    const supervisor = supervise(nodeConfig([web, other]));
+    supervisor.reload(nodeConfig([web]));
+    clock.advance(100);
+    supervisor.reload(nodeConfig([web, other]));
+    clock.advance(100);
+    expect(dataplane.services.map(({ id }) => id)).toEqual([web.id, other.id]);
+  });
+
+  test('a refused document changes nothing but what is shown, until a good one comes', () => {
+    const supervisor = supervise();
+    const { digest } = supervisor.snapshot().config;
+    const problem = { file: 'a.yaml', line: 3, column: 7, path: 'services', message: 'is missing' };
+    supervisor.refuse([problem]);
+    clock.advance(1000);
+    expect(supervisor.snapshot().config).toMatchObject({
+      digest,
+      refused: [{ line: 3, column: 7, path: 'services', message: 'is missing' }],
+    });
+    expect(dataplane.reconciles).toBe(1);
+
+    supervisor.reload(nodeConfig([web]));
+    expect(supervisor.snapshot().config.refused).toEqual([]);
+  });
+});
+
+describe('stopping', () => {
+  test('withdraws, goes on forwarding while traffic moves, and only then is done', async () => {
+    const supervisor = supervise();
+    health.is(web.id, B1, 'up');
+    clock.advance(20);
+    expect(announced()).toEqual([VIP]);
+
+    let done = false;
+    const drained = supervisor.drain(1000).then(() => {
+      done = true;
+    });
+    expect(announced()).toEqual([]);
+    expect(supervisor.snapshot().vips[0]?.reason).toBe('stopping');
+    await announcer.settled();
+    clock.advance(900);
+    await Promise.resolve();
+    expect(done).toBe(false);
+    expect(statesOf(web.id)).toEqual(['up', 'down']);
+
+    clock.advance(200);
+    await drained;
+    health.is(web.id, B1, 'down');
+    clock.advance(1000);
+    expect(statesOf(web.id)).toEqual(['up', 'down']);
+  });
+});
