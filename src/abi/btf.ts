@@ -80,7 +80,7 @@ function fieldOf(byId: ReadonlyMap<number, BtfType>, struct: string, member: Btf
 function integerWidth(type: BtfType, where: string): number {
   const match = INTEGER_NAME.exec(type.name);
   if (match === null) throw new Error(`${where}: only fixed-width integers cross the boundary`);
-  if (match[1] === 'be' && !/_be$/.test(where)) {
+  if (match[1] === 'be' && !where.endsWith('_be')) {
     throw new Error(`${where}: a big-endian field must end in _be`);
   }
   return Number(match[2]) / 8;

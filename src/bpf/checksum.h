@@ -27,7 +27,7 @@ static __always_inline __u64 csum_change16(__u64 delta, __u16 from, __u16 to)
 
 static __always_inline void csum_apply(__u16 *check, __u64 delta)
 {
-	*check = ~csum_fold((__u16)~*check + delta);
+	*check = ~csum_fold((__u16) ~*check + delta);
 }
 
 #endif

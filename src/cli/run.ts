@@ -44,12 +44,12 @@ export async function runNode(options: RunOptions): Promise<void> {
   logger.info({ version, pid: process.pid, digest: config.cluster.digest }, 'starting');
   dieLoudly(logger);
 
-  let supervisor: Supervisor | undefined;
+  const running: { supervisor?: Supervisor } = {};
   const console = new ConsoleServer({
     view: {
       snapshot() {
-        if (supervisor === undefined) throw new SkeinError('STARTING', 'the node is starting');
-        return supervisor.snapshot();
+        if (running.supervisor !== undefined) return running.supervisor.snapshot();
+        throw new SkeinError('STARTING', 'the node is starting');
       },
     },
     ...config.node.console,
@@ -69,7 +69,7 @@ export async function runNode(options: RunOptions): Promise<void> {
     clock: systemClock,
     logger,
   });
-  supervisor = new Supervisor({
+  const supervisor = new Supervisor({
     config,
     dataplane,
     announcer: config.cluster.bgp === undefined ? undefined : announcer,
@@ -78,6 +78,7 @@ export async function runNode(options: RunOptions): Promise<void> {
     logger,
     version,
   });
+  running.supervisor = supervisor;
   supervisor.start();
   health.start();
   const watching = watchDocuments(

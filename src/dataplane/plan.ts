@@ -141,9 +141,10 @@ function placeBackends(
   const backends = new Map<Address, ProgrammedBackend>();
   const changed: ProgrammedBackend[] = [];
   const reused: number[] = [];
-  for (const { address, weight, mode, state } of wanted.backends) {
+  for (const wantedBackend of wanted.backends) {
+    const { address, weight, mode, state } = wantedBackend;
     const before = current?.backends.get(address);
-    if (before?.weight === weight && before.mode === mode && before.state === state) {
+    if (before !== undefined && describe(before) === describe(wantedBackend)) {
       backends.set(address, before);
       continue;
     }
@@ -154,6 +155,11 @@ function placeBackends(
     changed.push(backend);
   }
   return { backends, changed, reused };
+}
+
+/** Equal texts mean equal records, but for the slot. */
+function describe({ weight, mode, state }: WantedBackend): string {
+  return `${state} ${mode} ${weight}`;
 }
 
 function newPlace(allocators: Allocators, reused: number[]): { slot: number; generation: number } {
