@@ -3,7 +3,9 @@
 # Must never change the system: apt runs with a state, sources and cache of its own under build/apt.
 set -eu
 
-minimum=4.6
+major=4
+minor_min=6
+wanted="gobgpd $major.$minor_min or newer, of major version $major"
 target=build/gobgp
 daemon=$target/usr/bin/gobgpd
 apt=build/apt
@@ -19,13 +21,11 @@ version_of() {
   "$1" --version 2>/dev/null | sed -n 's/^gobgpd version \([0-9][0-9.]*\).*/\1/p' | grep .
 }
 
-new_enough() {
+# Another major version is another API.
+will_do() {
   version=$(version_of "$1") || return 1
-  major=${version%%.*}
   rest=${version#*.}
-  minor=${rest%%.*}
-  [ "$major" -gt "${minimum%.*}" ] ||
-    { [ "$major" -eq "${minimum%.*}" ] && [ "$minor" -ge "${minimum#*.}" ]; }
+  [ "${version%%.*}" -eq "$major" ] && [ "${rest%%.*}" -ge "$minor_min" ]
 }
 
 # The mirror that this machine already uses for Debian itself, from its own apt configuration.
@@ -55,6 +55,7 @@ Pin-Priority: 500
 PINS
   : >"$apt/status"
   # The machine's proxy and credentials stay in force; hooks that would tidy its own cache do not.
+  # apt's own user may have no way into this directory, so there is no sandbox user.
   cat >"$apt/apt.conf" <<CONF
 Dir::Etc::SourceList "$PWD/$apt/debian.sources";
 Dir::Etc::SourceParts "$PWD/$apt/empty";
@@ -66,6 +67,7 @@ Dir::State::Status "$PWD/$apt/status";
 Dir::Cache "$PWD/$apt/cache";
 Acquire::Languages "none";
 Acquire::Retries "3";
+APT::Update::Error-Mode "any";
 APT::Sandbox::User "root";
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -73,23 +75,27 @@ APT::Sandbox::User "root";
 CONF
 }
 
+# apt names the cause first and the consequences after it.
+first_error() {
+  echo "$(grep -m 1 -A 1 -E '^(Err|E:|W:)' "$1" | tr -s '\n ' ' ')(see $1)"
+}
+
 fetch() {
   for tool in apt-get dpkg-deb; do
-    command -v "$tool" >/dev/null ||
-      fail "no $tool here: put a gobgpd $minimum or newer at $daemon"
+    command -v "$tool" >/dev/null || fail "no $tool here: put $wanted, at $daemon"
   done
   [ -r "$keyring" ] || fail "$keyring is missing: install debian-archive-keyring"
   mirror=$(debian_mirror)
   [ -n "$mirror" ] ||
-    fail "apt knows no Debian mirror: run apt-get update, or put a gobgpd $minimum or newer at $daemon"
+    fail "apt knows no Debian mirror: run apt-get update, or put $wanted, at $daemon"
 
   write_apt_state "$mirror"
   log=$PWD/$apt/apt.log
   apt-get -c "$apt/apt.conf" -q update >"$log" 2>&1 ||
-    fail "cannot read Debian testing's package list: $(tail -n 1 "$log") (see $log)"
+    fail "cannot read Debian testing's package list: $(first_error "$log")"
   rm -f "$apt"/gobgpd_*.deb
   (cd "$apt" && apt-get -c apt.conf -q download gobgpd) >>"$log" 2>&1 ||
-    fail "cannot download gobgpd: $(tail -n 1 "$log") (see $log)"
+    fail "cannot download gobgpd: $(first_error "$log")"
 
   # Unpacked beside the target and moved, so that an interrupted run leaves nothing half done.
   rm -rf "$target.new" "$target"
@@ -97,7 +103,7 @@ fetch() {
   mv "$target.new" "$target"
 }
 
-new_enough "$daemon" && exit 0
+will_do "$daemon" && exit 0
 fetch
 version=$(version_of "$daemon") || fail "$daemon does not run on this machine"
-new_enough "$daemon" || fail "Debian testing has gobgpd $version, which is older than $minimum"
+will_do "$daemon" || fail "Debian testing has gobgpd $version, but this needs $wanted"
