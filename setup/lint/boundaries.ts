@@ -82,7 +82,7 @@ export const PURE: FileSet = {
     'src/desired.ts',
     'src/take-snapshot.ts',
     'src/dataplane/{plan,maglev}*.ts',
-    'src/health/{window,service-state}*.ts',
+    'src/health/{window,service-state,backend-health}*.ts',
     'src/bgp/{communities,messages,paths,peers,reconcile}*.ts',
   ],
   // The rooms of config/ that read files.

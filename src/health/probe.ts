@@ -15,9 +15,16 @@ export interface ProbeTarget {
 }
 
 /**
+ * A result; `unanswered` marks a timeout in which not one packet came back. Only then is it worth
+ * asking whether the host is alive on its own address.
+ */
+export type ProbeReport = ProbeResult & { readonly unanswered?: boolean };
+
+/**
  * Port: one kind of health check. Never throws: whatever goes wrong is a failed result.
- * `signal` fires at the check's timeout; the implementation then ends its socket at once.
+ * `signal` fires at the check's timeout; the implementation then ends its socket at once, and
+ * resolves once it is gone.
  */
 export interface Probe<Spec extends CheckSpec = CheckSpec> {
-  check(spec: Spec, target: ProbeTarget, signal: AbortSignal): Promise<ProbeResult>;
+  check(spec: Spec, target: ProbeTarget, signal: AbortSignal): Promise<ProbeReport>;
 }

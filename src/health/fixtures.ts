@@ -1,0 +1,69 @@
+/** Values for the tests of health/: specs, services and results with the dull parts filled in. */
+import { setImmediate as turn } from 'node:timers/promises';
+import { address, type Address } from '../model/address.ts';
+import type { CheckSpec, HttpCheck, HttpsCheck, TcpCheck } from '../model/check.ts';
+import type { ProbeResult } from '../model/health.ts';
+import { serviceId, type Backend, type Service } from '../model/service.ts';
+
+const COMMON = {
+  port: 80,
+  intervalMs: 1000,
+  timeoutMs: 500,
+  rise: { count: 2, window: 2 },
+  fall: { count: 2, window: 2 },
+};
+
+const HTTP = {
+  method: 'GET',
+  path: '/health',
+  host: undefined,
+  expect: [{ from: 200, to: 299 }],
+} as const;
+
+export const PASS: ProbeResult = { kind: 'pass', latencyMs: 1 };
+export const FAIL: ProbeResult = { kind: 'fail', reason: 'refused', detail: 'nobody listens' };
+
+export function tcpCheck(overrides: Partial<TcpCheck> = {}): TcpCheck {
+  return { type: 'tcp', name: 'tcp', ...COMMON, ...overrides };
+}
+
+export function httpCheck(overrides: Partial<HttpCheck> = {}): HttpCheck {
+  return { type: 'http', name: 'http', ...COMMON, ...HTTP, ...overrides };
+}
+
+export function httpsCheck(overrides: Partial<HttpsCheck> = {}): HttpsCheck {
+  const tls = { serverName: undefined, verify: false };
+  return { type: 'https', name: 'https', ...COMMON, ...HTTP, ...tls, ...overrides };
+}
+
+export const BACKEND_A = address('10.0.0.1');
+export const BACKEND_B = address('10.0.0.2');
+
+export function backend(at: Address, overrides: Partial<Backend> = {}): Backend {
+  return { name: at, address: at, weight: 1, intent: 'active', mode: 'l2dsr', ...overrides };
+}
+
+/** TCP port 80 of `vip`, with the backends A and B unless told otherwise. */
+export function service(
+  checks: readonly CheckSpec[],
+  overrides: Partial<Service> & { readonly vip?: Address } = {},
+): Service {
+  const vip = overrides.vip ?? address('192.0.2.1');
+  const key = { vip, protocol: 'tcp', port: 80 } as const;
+  return {
+    ...key,
+    id: serviceId(key),
+    name: 'web',
+    scheduler: 'maglev',
+    affinity: 'flow',
+    need: 1,
+    backends: [backend(BACKEND_A), backend(BACKEND_B)],
+    checks,
+    ...overrides,
+  };
+}
+
+/** Lets promises and callbacks that are ready run. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 3; i++) await turn();
+}
