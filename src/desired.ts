@@ -34,6 +34,33 @@ export function wantedService(service: Service, health: HealthView): WantedServi
   };
 }
 
+export interface BackendChange {
+  readonly service: ServiceId;
+  readonly backend: Address;
+  readonly state: BackendState;
+  /** Why it is not up; empty otherwise. */
+  readonly reason: string;
+}
+
+/** Backends whose state is another one than before; those of new services are none of them. */
+export function backendChanges(
+  before: readonly WantedService[],
+  after: readonly WantedService[],
+  health: HealthView,
+): BackendChange[] {
+  const services = new Map(before.map((service) => [service.id, service]));
+  return after.flatMap(({ id, backends }) => {
+    const known = services.get(id)?.backends.map(({ address, state }) => [address, state] as const);
+    const states = new Map(known);
+    return backends
+      .filter(({ address, state }) => states.has(address) && states.get(address) !== state)
+      .map(({ address, state }) => {
+        const reason = health.get(id)?.get(address)?.reason ?? '';
+        return { service: id, backend: address, state, reason };
+      });
+  });
+}
+
 export interface VerdictInputs {
   readonly services: readonly Service[];
   readonly vips: readonly Vip[];

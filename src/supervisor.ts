@@ -6,7 +6,7 @@
 import type { RouteAnnouncer } from './bgp/announcer.ts';
 import type { ConfigProblem, NodeConfig } from './config/types.ts';
 import type { Dataplane, ReconcileResult, WantedService } from './dataplane/dataplane.ts';
-import { desiredBgp, vipVerdicts, wantedService } from './desired.ts';
+import { backendChanges, desiredBgp, vipVerdicts, wantedService } from './desired.ts';
 import type { Clock } from './lib/clock.ts';
 import { errorMessage } from './lib/errors.ts';
 import type { Logger } from './lib/logger.ts';
@@ -41,8 +41,10 @@ const TICK_MS = 20;
 /** A failed write is tried again after this time, doubling up to the bound. */
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 10_000;
-/** A walk over the flow tables. Timeouts are seconds, so they are kept to about this much. */
-const SWEEP_INTERVAL_MS = 5_000;
+/** Idle timeouts of flows are kept to about this much. */
+const MAINTAIN_INTERVAL_MS = 5_000;
+/** Changes of backends that one tick logs one by one; the rest is a number. */
+const LOGGED_CHANGES_MAX = 20;
 /** A snapshot is as old as this at most. */
 const SNAPSHOT_AGE_MS = 500;
 
@@ -66,7 +68,7 @@ export class Supervisor {
   #dirty = true;
   #retryAtMs = Infinity;
   #retryMs = RETRY_MIN_MS;
-  #sweepAtMs = 0;
+  #maintainAtMs = 0;
   #stopping = false;
   #cancelTick: (() => void) | undefined;
   #snapshot: NodeSnapshot | undefined;
@@ -113,7 +115,7 @@ export class Supervisor {
       this.#program(nowMs);
       this.#announce();
     }
-    if (nowMs >= this.#sweepAtMs) this.#sweep(nowMs);
+    if (nowMs >= this.#maintainAtMs) this.#maintain(nowMs);
   }
 
   #letGo(nowMs: number): void {
@@ -127,7 +129,9 @@ export class Supervisor {
     const { dataplane, health, logger } = this.#parts;
     const { services, flowTimeouts } = this.#config.cluster;
     const view = health.view();
+    const wantedBefore = this.#wanted;
     this.#wanted = services.map((service) => wantedService(service, view));
+    this.#logChanges(wantedBefore, view);
     const all = [...this.#wanted, ...this.#leaving.map(({ service }) => service)];
     const before = this.#reconciled;
     this.#reconciled = dataplane.reconcile(all, flowTimeouts);
@@ -141,6 +145,15 @@ export class Supervisor {
     if (before.failures.join() !== failures.join()) logger.error({ failures }, 'writes failed');
     this.#retryAtMs = nowMs + this.#retryMs;
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
+  }
+
+  #logChanges(before: readonly WantedService[], health: HealthView): void {
+    const changes = backendChanges(before, this.#wanted, health);
+    for (const change of changes.slice(0, LOGGED_CHANGES_MAX)) {
+      this.#parts.logger.info(change, 'backend');
+    }
+    const more = changes.length - LOGGED_CHANGES_MAX;
+    if (more > 0) this.#parts.logger.info({ more }, 'and more backends');
   }
 
   #announce(): void {
@@ -168,10 +181,10 @@ export class Supervisor {
     return { verdict, sinceMs: this.#parts.clock.wallMs() };
   }
 
-  #sweep(nowMs: number): void {
-    this.#sweepAtMs = nowMs + SWEEP_INTERVAL_MS;
-    this.#parts.dataplane.expireFlows().catch((error: unknown) => {
-      this.#parts.logger.error({ reason: errorMessage(error) }, 'flows could not be expired');
+  #maintain(nowMs: number): void {
+    this.#maintainAtMs = nowMs + MAINTAIN_INTERVAL_MS;
+    this.#parts.dataplane.maintain().catch((error: unknown) => {
+      this.#parts.logger.error({ reason: errorMessage(error) }, 'maintenance failed');
     });
   }
 

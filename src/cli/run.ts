@@ -44,6 +44,8 @@ export async function runNode(options: RunOptions): Promise<void> {
   logger.info({ version, pid: process.pid, digest: config.cluster.digest }, 'starting');
   dieLoudly(logger);
 
+  // What was started is stopped in reverse, whether the node was told to stop or could not start.
+  await using started = new AsyncDisposableStack();
   const running: { supervisor?: Supervisor } = {};
   const console = new ConsoleServer({
     view: {
@@ -55,20 +57,23 @@ export async function runNode(options: RunOptions): Promise<void> {
     ...config.node.console,
     logger,
   });
-  const listening = await console.start();
-  logger.info(listening, 'console is listening');
+  started.defer(() => console.stop());
+  logger.info(await console.start(), 'console is listening');
+
   const dataplane = await openDataplane(config.node, logger);
+  // A node that fails to start goes on forwarding what was adopted.
+  const closing: { how: 'keep' | 'detach' } = { how: 'keep' };
+  started.defer(() => dataplane.close(closing.how));
+
+  const announcer = new GobgpAnnouncer({ target: config.node.gobgp, clock: systemClock, logger });
+  started.defer(() => announcer.stop());
   const health = new HealthScheduler({
     clock: systemClock,
     probes: { tcp: new TcpProbe(), http: new HttpProbe(), https: new HttpProbe() },
     path: (service, backend) => dataplane.probeAddress(service, backend),
     diagnose,
   });
-  const announcer = new GobgpAnnouncer({
-    target: config.node.gobgp,
-    clock: systemClock,
-    logger,
-  });
+  started.defer(() => health.stop());
   const supervisor = new Supervisor({
     config,
     dataplane,
@@ -81,20 +86,16 @@ export async function runNode(options: RunOptions): Promise<void> {
   running.supervisor = supervisor;
   supervisor.start();
   health.start();
-  const watching = watchDocuments(
-    [options.config, options.node],
-    reloader(options, config, supervisor, logger),
-    systemClock,
-    logger,
-  );
+  const reload = reloader(options, config, supervisor, logger);
+  const watching = watchDocuments([options.config, options.node], reload, systemClock, logger);
+  started.defer(() => {
+    watching.stop();
+  });
 
   await stopSignal(logger);
-  watching.stop();
   await supervisor.drain(WITHDRAW_TIMEOUT_MS);
-  await health.stop();
-  await announcer.stop();
-  await dataplane.close(options.keepForwarding ? 'keep' : 'detach');
-  await console.stop();
+  closing.how = options.keepForwarding ? 'keep' : 'detach';
+  await started.disposeAsync();
   logger.info('stopped');
 }
 

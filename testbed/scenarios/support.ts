@@ -1,0 +1,70 @@
+/** What several scenarios need: both families as a table, statistics, and ways through one node. */
+import { describe } from 'vitest';
+import type { Family } from '../../src/model/address.ts';
+import type { NodeSnapshot, VipSnapshot } from '../../src/snapshot.ts';
+import { missingRequirement, run } from '../exec.ts';
+import type { Testbed } from '../testbed.ts';
+import type { NodeSite } from '../topology.ts';
+import type { Counts } from '../traffic/report.ts';
+
+export const FAMILIES: readonly Family[] = ['ipv4', 'ipv6'];
+
+/** Not root, or not Linux: skipped, which with CI=true is a failure. */
+export const scenario = describe.skipIf(missingRequirement() !== undefined);
+
+/** The first VIP, on which the standard services are. */
+export function vipOf(testbed: Testbed, family: Family): string {
+  const [first] = testbed.topology.vips;
+  if (first === undefined) throw new Error('the testbed has no VIP');
+  return first[family];
+}
+
+export function urlOf(host: string, path = '/'): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}${path}`;
+}
+
+export function hostPrefixOf(host: string): string {
+  return host.includes(':') ? `${host}/128` : `${host}/32`;
+}
+
+/**
+ * Pearson's statistic of `seen` against shares in proportion to `weights`. With three degrees of
+ * freedom a fair sample exceeds `CHI_SQUARE_MAX` once in a million times.
+ */
+export function chiSquare(seen: Counts, weights: Counts): number {
+  const total = Object.values(seen).reduce((sum, count) => sum + count, 0);
+  const weightSum = Object.values(weights).reduce((sum, weight) => sum + weight, 0);
+  return Object.entries(weights).reduce((sum, [name, weight]) => {
+    const expected = (total * weight) / weightSum;
+    return sum + ((seen[name] ?? 0) - expected) ** 2 / expected;
+  }, 0);
+}
+
+export const CHI_SQUARE_MAX = 30.66;
+
+/** Makes the router send everything for a host to one balancer, ahead of what BGP says. */
+export async function routeThrough(testbed: Testbed, host: string, node: NodeSite): Promise<void> {
+  const family = host.includes(':') ? 'ipv6' : 'ipv4';
+  await changeRoute(testbed, 'replace', [host, 'via', node[family]]);
+}
+
+/** Gives the routes for a host back to BGP. */
+export async function routeByBgp(testbed: Testbed, host: string): Promise<void> {
+  await changeRoute(testbed, 'del', [host]);
+}
+
+async function changeRoute(testbed: Testbed, change: string, route: string[]): Promise<void> {
+  const family = route[0]?.includes(':') === true ? '-6' : '-4';
+  const command = ['ip', family, 'route', change, ...route, 'metric', '1'];
+  await run(command, { namespace: testbed.topology.router.namespace });
+}
+
+/** The state that a node shows of one backend of the service on this VIP and port. */
+export function backendOf(snapshot: NodeSnapshot, vip: string, port: number, name: string) {
+  const service = snapshot.services.find((each) => each.vip === vip && each.port === port);
+  return service?.backends.find((each) => each.name === name);
+}
+
+export function vipIn(snapshot: NodeSnapshot, vip: string): VipSnapshot | undefined {
+  return snapshot.vips.find(({ address }) => address === vip);
+}

@@ -1,0 +1,65 @@
+/** One HTTP request on a TCP connection of its own; the answer's first line names the backend. */
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { errorCode } from './report.ts';
+
+const BODY_BYTES_MAX = 4096;
+
+export interface RequestOptions {
+  readonly url: string;
+  readonly timeoutMs: number;
+  readonly sourceAddress?: string | undefined;
+  readonly sourcePort?: number | undefined;
+}
+
+export interface RequestResult {
+  readonly backend: string | undefined;
+  /** Undefined when it went well. */
+  readonly error: string | undefined;
+  readonly latencyMs: number;
+}
+
+/** Never throws: what goes wrong is in the result. */
+export async function requestOnce(options: RequestOptions): Promise<RequestResult> {
+  const startedMs = performance.now();
+  const { promise, resolve } = Promise.withResolvers<RequestResult>();
+  const finish = (backend: string | undefined, error: string | undefined): void => {
+    clearTimeout(timer);
+    resolve({ backend, error, latencyMs: performance.now() - startedMs });
+  };
+  const request = httpRequest(options.url, {
+    agent: false,
+    headers: { connection: 'close' },
+    ...(options.sourceAddress === undefined ? {} : { localAddress: options.sourceAddress }),
+    ...(options.sourcePort === undefined ? {} : { localPort: options.sourcePort }),
+  });
+  const timer = setTimeout(() => {
+    request.destroy();
+    finish(undefined, 'timeout');
+  }, options.timeoutMs);
+  request.once('error', (error) => {
+    finish(undefined, errorCode(error));
+  });
+  request.once('response', (response) => {
+    readBody(response).then(
+      (body) => {
+        if (response.statusCode === 200) finish(body.split('\n')[0], undefined);
+        else finish(undefined, `status ${String(response.statusCode)}`);
+      },
+      (error: unknown) => {
+        finish(undefined, errorCode(error));
+      },
+    );
+  });
+  request.end();
+  return promise;
+}
+
+async function readBody(response: IncomingMessage): Promise<string> {
+  let body = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response as AsyncIterable<string>) {
+    body += chunk;
+    if (body.length > BODY_BYTES_MAX) throw new Error('body too long');
+  }
+  return body;
+}

@@ -1,0 +1,185 @@
+/** Goal: what the traffic modes report is what happened. Method: real servers and sockets on loopback. */
+import { once } from 'node:events';
+import type { Socket as UdpSocket } from 'node:dgram';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { serveEcho, serveHttp, serveUdpEcho } from '../backend-server.ts';
+import { until } from '../until.ts';
+import { HeldConnections } from './hold.ts';
+import type { StreamResult } from './report.ts';
+import { requestOnce } from './request.ts';
+import { sendRequests } from './requests.ts';
+import { streamRequests } from './stream.ts';
+import { sendDatagrams } from './udp.ts';
+
+const host = '127.0.0.1';
+let http: Server;
+let echo: Server;
+let udp: UdpSocket;
+
+beforeAll(async () => {
+  http = serveHttp('b1', 0);
+  echo = serveEcho('b1', 0);
+  udp = serveUdpEcho('b1', 0, [host])[0]!;
+  await Promise.all([http, echo, udp].map((server) => once(server, 'listening')));
+});
+
+afterAll(() => {
+  http.close();
+  echo.close();
+  udp.close();
+});
+
+function portOf(server: Server): number {
+  return (server.address() as AddressInfo).port;
+}
+
+/** A server that treats connections as it is told, on a port of its own. */
+async function server(treat: (socket: Socket) => void): Promise<Server> {
+  const sockets: Socket[] = [];
+  const made = createServer((socket) => {
+    sockets.push(socket);
+    socket.on('error', () => socket.destroy());
+    treat(socket);
+  }).listen(0, host);
+  await once(made, 'listening');
+  onTestFinished(() => {
+    made.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return made;
+}
+
+function url(path = '/'): string {
+  return `http://${host}:${portOf(http)}${path}`;
+}
+
+describe('requests', () => {
+  test('name the backend that answered each', async () => {
+    const report = await sendRequests({ url: url(), timeoutMs: 2000, count: 20, concurrency: 4 });
+    expect(report).toMatchObject({ sent: 20, ok: 20, perBackend: { b1: 20 }, errors: {} });
+    expect(report.latency.maxMs).toBeGreaterThan(0);
+  });
+
+  test('count what went wrong by its code', async () => {
+    const closed = await server(() => undefined);
+    const port = portOf(closed);
+    closed.close();
+    await once(closed, 'close');
+    const refused = { url: `http://${host}:${port}/`, timeoutMs: 2000, count: 2, concurrency: 1 };
+    expect(await sendRequests(refused)).toMatchObject({ ok: 0, errors: { ECONNREFUSED: 2 } });
+  });
+
+  test('see a server that says nothing, and one that says the wrong thing', async () => {
+    const silent = await server(() => undefined);
+    const silentUrl = `http://${host}:${portOf(silent)}/`;
+    expect(await requestOnce({ url: silentUrl, timeoutMs: 20 })).toMatchObject({
+      error: 'timeout',
+    });
+    expect(await requestOnce({ url: url('/none'), timeoutMs: 2000 })).toMatchObject({
+      error: 'status 404',
+    });
+  });
+
+  test('leave from the source port that they are told', async () => {
+    const probe = await server(() => undefined);
+    const sourcePort = portOf(probe);
+    probe.close();
+    await once(probe, 'close');
+    const { backend } = await requestOnce({ url: url('/whoami'), timeoutMs: 2000, sourcePort });
+    expect(JSON.parse(backend!)).toMatchObject({ client: { address: host, port: sourcePort } });
+  });
+});
+
+test('a stream takes its targets in turn and has a result for each request', async () => {
+  const stop = new AbortController();
+  const results: StreamResult[] = [];
+  const urls = [url(), url('/none')];
+  await streamRequests({ urls, ratePerS: 500, timeoutMs: 2000 }, stop.signal, (result) => {
+    results.push(result);
+    if (results.length === 10) stop.abort();
+  });
+  const failed = results.filter((result) => result.error !== null);
+  expect(new Set(failed.map((result) => `${result.url} ${result.error}`))).toEqual(
+    new Set([`${urls[1]} status 404`]),
+  );
+  expect(results.length - failed.length).toBeGreaterThanOrEqual(4);
+});
+
+test('datagrams are counted by who answered', async () => {
+  const { port } = udp.address();
+  const options = { host, port, count: 20, flows: 4, ratePerS: 2000, timeoutMs: 2000 };
+  const report = await sendDatagrams(options, new AbortController().signal);
+  expect(report).toMatchObject({
+    sent: 20,
+    answered: 20,
+    lost: 0,
+    moved: 0,
+    perBackend: { b1: 20 },
+  });
+});
+
+describe('held connections', () => {
+  const common = { host, intervalMs: 5, openTimeoutMs: 2000, stallMs: 30 };
+
+  async function hold(port: number, count: number): Promise<HeldConnections> {
+    const held = new HeldConnections({ ...common, port, count });
+    onTestFinished(() => {
+      held.close();
+    });
+    await held.open();
+    return held;
+  }
+
+  test('keep talking and find their own words in the echo', async () => {
+    const held = await hold(portOf(echo), 10);
+    await until(() => held.report().linesEchoed >= 50, { what: 'echoes' });
+    expect(held.report()).toMatchObject({
+      opened: 10,
+      open: 10,
+      broken: 0,
+      perBackend: { b1: 10 },
+    });
+  });
+
+  test('see a reset', async () => {
+    const resetting = await server((socket) => {
+      socket.write('b1\n');
+      socket.once('data', () => socket.resetAndDestroy());
+    });
+    const held = await hold(portOf(resetting), 2);
+    await until(() => held.report().broken === 2, { what: 'resets' });
+    expect(held.report()).toMatchObject({ open: 0, brokenBy: { ECONNRESET: 2 } });
+  });
+
+  test('see an echo that is not theirs, and one of another backend', async () => {
+    const answers = ['b1 1 99\n', 'b2 2 0\n'];
+    const lying = await server((socket) => {
+      const answer = answers.shift() ?? '';
+      socket.write('b1\n');
+      socket.once('data', () => socket.write(answer));
+    });
+    const held = await hold(portOf(lying), 2);
+    await until(() => held.report().broken === 2, { what: 'wrong echoes' });
+    expect(held.report()).toMatchObject({ moved: 1 });
+    expect(Object.keys(held.report().brokenBy)).toEqual(['moved to b2', 'wrong echo']);
+  });
+
+  test('see an echo that does not come', async () => {
+    const mute = await server((socket) => socket.write('b1\n'));
+    const held = await hold(portOf(mute), 3);
+    await until(() => held.report().stalled === 3, { what: 'stalls' });
+    const report = held.report();
+    expect(report.longestGapMs).toBeGreaterThanOrEqual(30);
+    expect(report).toMatchObject({ open: 3, broken: 0 });
+  });
+
+  test('that cannot be opened have failed', async () => {
+    const closed = await server(() => undefined);
+    const port = portOf(closed);
+    closed.close();
+    await once(closed, 'close');
+    const held = await hold(port, 3);
+    expect(held.report()).toMatchObject({ opened: 0, failed: 3, broken: 0 });
+  });
+});
