@@ -25,6 +25,8 @@ const ZONES: readonly Zone[] = [
   zone('lib', ['src/lib/**'], [], []),
   zone('model', ['src/model/**'], ['lib'], []),
   zone('abi', ['src/abi/**'], ['lib', 'bpf'], []),
+  // Support of the kernel tests, which no other file imports.
+  zone('bpf fixture', ['src/bpf/fixture*.ts'], ['lib', 'model', 'abi', 'bpf', 'dataplane'], []),
   zone('bpf', ['src/bpf/**'], ['lib', 'abi'], []),
   zone('config', ['src/config/**'], ['lib', 'model'], []),
   zone('vip', ['src/vip/**'], ['lib', 'model'], ['config']),

@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = 'b950de639f0d02ab';
+export const LAYOUT_DIGEST = '6fdc58781a6ecb54';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -294,6 +294,7 @@ export interface BackendLocal {
   readonly dmac: Uint8Array;
   readonly smac: Uint8Array;
   readonly generation: number;
+  readonly refusal: number;
 }
 
 export const BACKEND_LOCAL_BYTES = 64;
@@ -310,6 +311,7 @@ export function readBackendLocal(view: DataView, at = 0): BackendLocal {
     dmac: bytesAt(view, at + 48, 6),
     smac: bytesAt(view, at + 54, 6),
     generation: view.getUint16(at + 60, true),
+    refusal: view.getUint16(at + 62, true),
   };
 }
 
@@ -324,6 +326,7 @@ export function writeBackendLocal(view: DataView, at: number, value: BackendLoca
   putBytes(view, at + 48, 6, value.dmac);
   putBytes(view, at + 54, 6, value.smac);
   view.setUint16(at + 60, value.generation, true);
+  view.setUint16(at + 62, value.refusal, true);
 }
 
 export function encodeBackendLocal(value: BackendLocal): Uint8Array {

@@ -158,7 +158,8 @@ struct backend_local {
 	__u8 smac[6];
 	/* Generation of the backend that the next hop belongs to. */
 	__u16 generation;
-	__u16 reserved;
+	/* Why there is no next hop: an enum counter. */
+	__u16 refusal;
 };
 ABI_SIZE(struct backend_local, 64);
 
@@ -200,10 +201,12 @@ ABI_SIZE(struct probe_key, 24);
 
 struct probe {
 	__u32 backend;
+	/* Last packet towards the backend: milliseconds of the monotonic clock, modulo 2^32. */
+	__u32 seen_ms;
 	__be16 source_port_be;
 	__u16 reserved;
 };
-ABI_SIZE(struct probe, 8);
+ABI_SIZE(struct probe, 12);
 
 /* What the last walk over a flow table saw: entry 0 for IPv4, 1 for IPv6. */
 struct sweep {

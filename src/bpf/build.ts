@@ -15,6 +15,9 @@ interface BpfObject {
 const objects: readonly BpfObject[] = [
   { source: 'src/bpf/lb.bpf.c', output: 'lb.bpf.o' },
   { source: 'src/bpf/abi.btf.c', output: 'abi.btf.o' },
+  { source: 'bench/floor.bpf.c', output: 'floor.bpf.o' },
+  { source: 'bench/replay.bpf.c', output: 'replay.bpf.o' },
+  { source: 'testbed/pass.bpf.c', output: 'pass.bpf.o' },
 ];
 
 const flags = [

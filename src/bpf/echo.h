@@ -18,7 +18,11 @@ static __always_inline void swap_macs(struct ethhdr *eth)
 	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
 }
 
-/* Type and code are the first word of the header; swapping the addresses changes no sum. */
+/*
+ * Type and code are the first word of the header; swapping the addresses changes no sum. Updating
+ * cannot tell +0 from -0 (RFC 1624, section 3); all ones are right for both, as 0 is not for a
+ * reply that is zeroes throughout.
+ */
 static __always_inline void echo_answer(struct icmp_header *icmp, __u8 type)
 {
 	__u64 delta = csum_change16(0, *(__u16 *)icmp, bpf_htons((__u16)type << 8));
@@ -26,6 +30,8 @@ static __always_inline void echo_answer(struct icmp_header *icmp, __u8 type)
 	icmp->type = type;
 	icmp->code = 0;
 	csum_apply(&icmp->checksum, delta);
+	if (!icmp->checksum)
+		icmp->checksum = 0xffff;
 }
 
 static __always_inline int echo_reply4(struct ethhdr *eth, void *end)

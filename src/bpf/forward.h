@@ -5,6 +5,19 @@
 
 #include "nexthop.h"
 
+_Static_assert(offsetof(struct backend_local, smac) == offsetof(struct backend_local, dmac) + 6 &&
+		       offsetof(struct ethhdr, h_source) == offsetof(struct ethhdr, h_dest) + 6,
+	       "MAC addresses lie alike in both");
+
+/* Both addresses in two stores, not in twelve: Ethernet headers are packed for the compiler. */
+static __always_inline void put_macs(struct ethhdr *eth, const struct backend_local *local)
+{
+	const void *macs = (const void *)local + offsetof(struct backend_local, dmac);
+
+	__builtin_memcpy(__builtin_assume_aligned(eth, 8), __builtin_assume_aligned(macs, 8),
+			 2 * ETH_ALEN);
+}
+
 /* Layer 2 direct server return: nothing changes but the MAC addresses. */
 static __always_inline int forward_l2dsr(struct xdp_md *ctx, const struct backend_local *local)
 {
@@ -13,8 +26,7 @@ static __always_inline int forward_l2dsr(struct xdp_md *ctx, const struct backen
 
 	if ((void *)(eth + 1) > end)
 		return drop(DROP_INTERNAL);
-	__builtin_memcpy(eth->h_dest, local->dmac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, local->smac, ETH_ALEN);
+	put_macs(eth, local);
 	if (local->ifindex == ctx->ingress_ifindex)
 		return XDP_TX;
 	return bpf_redirect(local->ifindex, 0);

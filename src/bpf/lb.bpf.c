@@ -34,8 +34,16 @@ static __noinline int not_a_flow(struct xdp_md *ctx, const struct packet *pkt)
 	return drop(DROP_INTERNAL);
 }
 
+/* To no VIP: a backend's answer to a health check, or nothing of ours. */
+static __always_inline int not_for_a_vip(struct xdp_md *ctx, const struct packet *pkt,
+					 const struct settings *cfg)
+{
+	return probe_expected(cfg, pkt) ? probe_return(ctx, pkt, cfg) : pass();
+}
+
 /* Schedules a flow of which this is the first packet, and remembers the choice as embryonic. */
-static __always_inline int first_packet(struct xdp_md *ctx, const struct packet *pkt)
+static __always_inline int first_packet(struct xdp_md *ctx, const struct packet *pkt,
+					const struct settings *cfg)
 {
 	struct service *service = service_find(pkt);
 	struct backend_local *local;
@@ -43,7 +51,7 @@ static __always_inline int first_packet(struct xdp_md *ctx, const struct packet 
 	struct flow flow = {};
 
 	if (!service)
-		return is_vip(settings_get(), pkt) ? drop(DROP_NO_SERVICE) : pass();
+		return is_vip(cfg, pkt) ? drop(DROP_NO_SERVICE) : not_for_a_vip(ctx, pkt, cfg);
 	flow.backend = schedule(service, pkt);
 	backend = bpf_map_lookup_elem(&backends, &flow.backend);
 	if (!backend || backend->state == BACKEND_UNUSED)
@@ -64,20 +72,22 @@ static __always_inline int first_packet(struct xdp_md *ctx, const struct packet 
 	return forward(ctx, pkt, flow.backend, backend);
 }
 
-/* Does an embryonic flow still hold? It is sticky, but only to a backend that takes new flows. */
+/*
+ * Does an embryonic flow still hold? It is sticky, but only to a backend that takes new flows, and
+ * a SYN after its end is another flow.
+ */
 static __always_inline bool embryonic_holds(const struct flow *flow, const struct backend *backend,
-					    const struct packet *pkt)
+					    const struct packet *pkt, const struct settings *cfg)
 {
-	struct settings *cfg = settings_get();
 	__u32 idle_ms = clock_now_ms() - flow->seen_ms;
 
-	if (!cfg || !backend || flow->state >= FLOW_STATE_COUNT)
+	if (!backend || flow->state >= FLOW_STATE_COUNT)
 		return false;
 	if (idle_ms > cfg->timeout_ms[flow->state])
 		return false;
-	if (pkt->tcp_flags & TCP_SYN || flow->state == FLOW_UDP)
-		return backend->state == BACKEND_UP;
-	return true;
+	if (pkt->tcp_flags & TCP_SYN)
+		return backend->state == BACKEND_UP && flow->state != FLOW_TCP_FIN;
+	return backend->state == BACKEND_UP || flow->state != FLOW_UDP;
 }
 
 /* No established flow: a young one, a new one, or nothing of ours. */
@@ -86,28 +96,29 @@ static __noinline int young_flow(struct xdp_md *ctx, const struct packet *pkt)
 	struct settings *cfg = settings_get();
 	struct backend *backend;
 	struct flow *flow;
+	__u32 index;
 	__u8 state;
 
 	if (!cfg)
 		return drop(DROP_INTERNAL);
-	if (!maybe_vip(cfg, pkt)) {
-		if (probe_expected(cfg, pkt))
-			return probe_return(ctx, pkt, cfg);
-		return pass();
-	}
+	if (!maybe_vip(cfg, pkt))
+		return not_for_a_vip(ctx, pkt, cfg);
 	flow = FLOW_LOOKUP(embryonic, pkt);
 	if (!flow)
-		return first_packet(ctx, pkt);
+		return first_packet(ctx, pkt, cfg);
+	/* Read before the record is moved, since its place may be taken at once. */
+	index = flow->backend;
 	backend = flow_backend(flow);
-	if (!embryonic_holds(flow, backend, pkt) || !backend)
-		return first_packet(ctx, pkt);
+	if (!embryonic_holds(flow, backend, pkt, cfg) || !backend)
+		return first_packet(ctx, pkt, cfg);
 
 	state = flow_next_state(pkt, flow->state);
-	if (state == FLOW_TCP_ESTABLISHED || state == FLOW_UDP)
-		flow_promote(pkt, flow, state);
-	else
+	if ((state != FLOW_TCP_ESTABLISHED && state != FLOW_UDP) ||
+	    !flow_promote(pkt, flow, state)) {
+		flow->state = state;
 		flow->seen_ms = clock_now_ms();
-	return forward(ctx, pkt, flow->backend, backend);
+	}
+	return forward(ctx, pkt, index, backend);
 }
 
 /* An established flow lost its backend, or its tuple is used anew. */

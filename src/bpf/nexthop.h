@@ -61,38 +61,43 @@ static __always_inline bool fib_on_link(const struct bpf_fib_lookup *fib,
 	return same_address(&via, address);
 }
 
+static __always_inline int next_hop_refused(struct backend_local *local, enum counter why)
+{
+	local->ifindex = 0;
+	local->refusal = why;
+	return why;
+}
+
 /* 0, or the counter under which the packet is to be dropped. */
 static __noinline int next_hop_resolve(struct xdp_md *ctx, struct backend_local *local,
 				       const struct backend *backend, __u32 now_ms)
 {
 	struct bpf_fib_lookup fib = {};
-	bool known;
+	bool same, known;
 	long rc;
 
 	if (!local || !backend)
 		return DROP_INTERNAL;
-	known = local->ifindex && local->generation == backend->generation;
-	/* An answer of "unknown" is kept for one tick, lest a flood becomes a flood of lookups. */
-	if (!known && local->resolved_ms == now_ms && local->generation == backend->generation)
-		return DROP_NO_NEIGHBOUR;
+	same = local->generation == backend->generation;
+	known = local->ifindex && same;
+	/* A refusal is kept for one tick, lest a flood becomes a flood of lookups. */
+	if (!known && same && local->refusal && local->resolved_ms == now_ms)
+		return local->refusal;
 	local->resolved_ms = now_ms;
 	local->generation = backend->generation;
 
 	rc = fib_ask(ctx, &fib, &backend->address);
-	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH) {
-		/* Better the old address than none: the kernel is already asking for the new one. */
-		if (known) {
-			count(COUNT_NEIGHBOUR_STALE);
-			return 0;
-		}
-		local->ifindex = 0;
-		return DROP_NO_NEIGHBOUR;
-	}
-	local->ifindex = 0;
-	if (rc != BPF_FIB_LKUP_RET_SUCCESS)
-		return DROP_NO_ROUTE;
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return next_hop_refused(local, DROP_NO_ROUTE);
 	if (!fib_on_link(&fib, &backend->address))
-		return DROP_NOT_ON_LINK;
+		return next_hop_refused(local, DROP_NOT_ON_LINK);
+	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH) {
+		if (!known)
+			return next_hop_refused(local, DROP_NO_NEIGHBOUR);
+		/* Better the old address than none: the kernel is already asking for the new one. */
+		count(COUNT_NEIGHBOUR_STALE);
+		return 0;
+	}
 	__builtin_memcpy(local->dmac, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(local->smac, fib.smac, ETH_ALEN);
 	local->ifindex = fib.ifindex;

@@ -15,6 +15,8 @@
 #include "vip.h"
 
 #define PROBE_PORT_TRIES 8
+/* A check that sent nothing for as long may lose its port to another one. */
+#define PROBE_OVER_MS 2000
 
 /* What of a packet is to be replaced; addresses as 16 bytes, IPv4 in the last four. */
 struct rewrite {
@@ -109,28 +111,44 @@ static __always_inline __be16 packet_dport_be(const struct packet *pkt)
 }
 
 /*
- * A port for the way, the same for every packet of one check. Two checks of the same VIP and port
- * may come from equal source ports, so the port alone cannot be kept.
+ * A port for the way, the same for every packet of one check; 0 when there is none. Two checks of
+ * the same VIP and port may come from equal source ports, so the port alone cannot be kept. Where
+ * all ports that this check could have are taken, it gets that of the check that has been silent
+ * for longest: nothing else says that a check is over.
  */
 static __always_inline __be16 probe_port_be(struct probe_key *key, const struct probe *probe)
 {
-	__u64 hash = hash_mix(probe->backend, probe->source_port_be);
+	__u32 first = hash_mix(probe->backend, probe->source_port_be) >> 20;
+	__u32 longest_ms = 0;
+	__be16 silent_be = 0;
 	int i;
 
 	for (i = 0; i < PROBE_PORT_TRIES; i++) {
-		__u32 offset = ((hash >> 20) + i) & (PROBE_PORT_COUNT - 1);
+		__u32 offset = (first + i) & (PROBE_PORT_COUNT - 1), silent_ms;
 		struct probe *found;
 
 		key->nat_port_be = bpf_htons(PROBE_PORT_FIRST + offset);
 		found = bpf_map_lookup_elem(&probes, key);
-		if (found && found->backend == probe->backend &&
-		    found->source_port_be == probe->source_port_be)
+		if (!found) {
+			if (!bpf_map_update_elem(&probes, key, probe, BPF_NOEXIST))
+				return key->nat_port_be;
+			continue;
+		}
+		if (found->backend == probe->backend &&
+		    found->source_port_be == probe->source_port_be) {
+			found->seen_ms = probe->seen_ms;
 			return key->nat_port_be;
-		/* A new check may take over the port of one that is over: only a SYN or a datagram. */
-		if (!found && !bpf_map_update_elem(&probes, key, probe, BPF_NOEXIST))
-			return key->nat_port_be;
+		}
+		silent_ms = probe->seen_ms - found->seen_ms;
+		if (silent_ms > longest_ms) {
+			longest_ms = silent_ms;
+			silent_be = key->nat_port_be;
+		}
 	}
-	return 0;
+	if (longest_ms < PROBE_OVER_MS)
+		return 0;
+	key->nat_port_be = silent_be;
+	return bpf_map_update_elem(&probes, key, probe, BPF_ANY) ? 0 : silent_be;
 }
 
 /* The address that stands for a backend slot. */
@@ -173,6 +191,7 @@ int skein_probe(struct xdp_md *ctx)
 		return drop(DROP_PROBE_UNKNOWN);
 	probe.backend = probe_slot(cfg, &pkt);
 	probe.source_port_be = packet_sport_be(&pkt);
+	probe.seen_ms = clock_now_ms();
 	backend = bpf_map_lookup_elem(&backends, &probe.backend);
 	if (!backend || backend->state == BACKEND_UNUSED ||
 	    is_ipv4_mapped(&backend->vip) == pkt.is_ipv6)

@@ -15,6 +15,7 @@ import {
   attachXdp,
   BpfObject,
   closeFd,
+  detachLink,
   interfaceIndex,
   openPinned,
   pin,
@@ -101,7 +102,10 @@ export function removeOtherLayouts(bpffs: string, layout: string): string[] {
 
 export type XdpModeWish = 'auto' | 'native' | 'generic';
 
+type XdpMode = InterfaceStatus['xdpMode'];
+
 const FLAGS = { native: XDP_FLAGS_DRV_MODE, generic: XDP_FLAGS_SKB_MODE } as const;
+const MODES = ['native', 'generic'] as const;
 
 /**
  * Puts a program on an interface: into the pinned link where there is one, by a new pinned link
@@ -120,28 +124,39 @@ export function attach(
     throw new SkeinError('NO_INTERFACE', `there is no network interface ${interfaceName}`);
   }
   const status = { name: interfaceName, ifindex };
-  const modes = wish === 'auto' ? (['native', 'generic'] as const) : ([wish] as const);
+  const modes = wish === 'auto' ? MODES : ([wish] as const);
+  const path = (mode: XdpMode): string => join(bpffs, `link-${interfaceName}-${mode}`);
   for (const xdpMode of modes) {
-    const path = join(bpffs, `link-${interfaceName}-${xdpMode}`);
-    if (renewLink(path, programFd)) return { ...status, xdpMode };
+    if (renewLink(path(xdpMode), programFd)) return { ...status, xdpMode };
   }
+  // An interface takes no program in one mode while it has one in the other.
+  const before = MODES.filter((mode) => removeLink(path(mode)));
   let refusal: unknown;
   for (const xdpMode of modes) {
     try {
-      const link = attachXdp(programFd, ifindex, FLAGS[xdpMode]);
-      pin(link, join(bpffs, `link-${interfaceName}-${xdpMode}`));
-      closeFd(link);
+      newLink(path(xdpMode), programFd, ifindex, xdpMode);
       return { ...status, xdpMode };
     } catch (error) {
       refusal = error;
       logger.warn({ interface: interfaceName, xdpMode, err: error }, 'XDP mode refused');
     }
   }
+  // Better not as wished than not at all: the node may be carrying traffic.
+  for (const mode of before) newLink(path(mode), programFd, ifindex, mode);
   throw new SkeinError(
     'XDP_ATTACH',
     `no XDP program can be attached to ${interfaceName}: is another one there? (ip link show)`,
     { cause: refusal },
   );
+}
+
+function newLink(path: string, programFd: number, ifindex: number, mode: XdpMode): void {
+  const link = attachXdp(programFd, ifindex, FLAGS[mode]);
+  try {
+    pin(link, path);
+  } finally {
+    closeFd(link);
+  }
 }
 
 /** A link whose interface is gone cannot take a program; its pin is removed. */
@@ -159,17 +174,30 @@ function renewLink(path: string, programFd: number): boolean {
   }
 }
 
+/** Detaches a program and takes the pin of its link away; false when there is none. */
+function removeLink(path: string): boolean {
+  const link = openPinned(path);
+  if (link === undefined) return false;
+  try {
+    detachLink(link);
+  } finally {
+    closeFd(link);
+    rmSync(path, { force: true });
+  }
+  return true;
+}
+
 /** Detaches from interfaces that are no longer among `wanted`. */
 export function detachOthers(bpffs: string, wanted: readonly InterfaceStatus[]): string[] {
   const keep = new Set(wanted.map(({ name, xdpMode }) => `link-${name}-${xdpMode}`));
   const others = linkPins(bpffs).filter((name) => !keep.has(name));
-  for (const name of others) rmSync(join(bpffs, name));
+  for (const name of others) removeLink(join(bpffs, name));
   return others;
 }
 
 /** Takes every pin away: the programs leave their interfaces and the maps go. */
 export function removePins(bpffs: string): void {
-  for (const name of linkPins(bpffs)) rmSync(join(bpffs, name));
+  for (const name of linkPins(bpffs)) removeLink(join(bpffs, name));
   removeOtherLayouts(bpffs, '');
 }
 

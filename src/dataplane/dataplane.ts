@@ -89,8 +89,11 @@ export interface Dataplane {
   probeAddress(service: ServiceId, backend: Address): Address | undefined;
   counters(): Counters;
   status(): DataplaneStatus;
-  /** Removes flows that have been idle for longer than their timeout. Not on the main thread. */
-  expireFlows(): Promise<{ scanned: number; expired: number }>;
+  /**
+   * What has to be done every few seconds: removes flows that have been idle for longer than their
+   * timeout, and sees that the kernel still resolves the backends. Not on the main thread.
+   */
+  maintain(): Promise<{ scanned: number; expired: number }>;
   /** Leaves the program and its maps at work (`keep`), or takes everything away (`detach`). */
   close(how: 'keep' | 'detach'): Promise<void>;
 }

@@ -5,6 +5,7 @@
 import { mkdirSync, read as readCallback } from 'node:fs';
 import { promisify } from 'node:util';
 import { COUNTERS, LAYOUT_DIGEST, type Settings } from '../abi/abi.generated.ts';
+import { SkeinError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { addressBytes, familyOf, type Address } from '../model/address.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
@@ -30,7 +31,7 @@ import type {
 } from './dataplane.ts';
 import { parseMac } from './encode.ts';
 import { runTool } from './ip.ts';
-import { attachMapIterator, closeFd, openIterator, type BpfMap } from './libbpf.ts';
+import { attachMapIterator, closeFd, interfaceIndex, openIterator, type BpfMap } from './libbpf.ts';
 import { NodeMaps } from './maps.ts';
 import { Neighbours } from './neighbours.ts';
 import type { Allocators } from './plan.ts';
@@ -71,14 +72,18 @@ export class KernelDataplane implements Dataplane {
   readonly #allocators: Allocators;
   readonly #adopted: readonly WantedService[];
   readonly #neighbours = new Neighbours();
+  /** What runs in the background; see `settled`. */
+  #background: Promise<void> = Promise.resolve();
   readonly #logger: Logger;
   #timeouts: FlowTimeouts | undefined;
-  #vips: ReadonlySet<Address> = new Set();
+  /** Those that have a record in the maps. */
+  readonly #vips: Set<Address>;
   #flowEntries: readonly number[] = [0, 0];
   #sweeping = false;
 
   /** Loads, adopts what is pinned, makes the path of the health checks, and attaches. */
   static async open(options: KernelOptions, logger: Logger): Promise<KernelDataplane> {
+    requireInterfaces(options.interfaces);
     await mountBpffs(options.bpffs);
     allowFibLookups();
     const path = await openProbePath();
@@ -105,6 +110,7 @@ export class KernelDataplane implements Dataplane {
     const slots = services.flatMap((each) => [...each.backends.values()].map(({ slot }) => slot));
     this.#allocators.backends.restore(new Set(slots));
     for (const service of services) this.#programmed.set(service.id, service);
+    this.#vips = new Set(services.map(({ vip }) => vip));
     this.#adopted = services.map((each) => ({ ...each, backends: [...each.backends.values()] }));
 
     this.#interfaces = options.interfaces.map((name) =>
@@ -124,12 +130,13 @@ export class KernelDataplane implements Dataplane {
   reconcile(services: readonly WantedService[], timeouts: FlowTimeouts): ReconcileResult {
     if (this.#timeouts !== timeouts) {
       this.#timeouts = timeouts;
-      this.#writeSettings(new Set([...this.#programmed.values()].map(({ vip }) => vip)));
+      this.#writeSettings(this.#vips);
     }
     const result = reconcileServices(
       {
         maps: this.#maps,
         programmed: this.#programmed,
+        vips: this.#vips,
         allocators: this.#allocators,
         writeVips: (vips) => {
           this.#writeSettings(vips);
@@ -137,16 +144,18 @@ export class KernelDataplane implements Dataplane {
       },
       services,
     );
-    if (result.writes > 0) this.#resolveNeighbours();
+    if (result.writes > 0) {
+      const addresses = [...this.#programmed.values()].flatMap((each) => [...each.backends.keys()]);
+      this.#manageNeighbours(this.#neighbours.set(new Set(addresses)));
+    }
     return result;
   }
 
   #writeSettings(vips: ReadonlySet<Address>): void {
-    this.#vips = vips;
-    this.#maps.writeSettings(this.#settings());
+    this.#maps.writeSettings(this.#settings(vips));
   }
 
-  #settings(): Settings {
+  #settings(vips: ReadonlySet<Address>): Settings {
     const { ipv4, ipv6 } = this.#options;
     const timeouts = this.#timeouts;
     const seconds =
@@ -170,21 +179,25 @@ export class KernelDataplane implements Dataplane {
       probeSourceMac: parseMac(this.#path.sourceMac),
       probeBase4: addressBytes(this.#path.base4),
       probeBase6: addressBytes(this.#path.base6),
-      vipFilter: vipFilter(this.#vips),
+      vipFilter: vipFilter(vips),
     };
   }
 
   /** In the background: forwarding works without, only slower to start. */
-  #resolveNeighbours(): void {
-    const addresses = [...this.#programmed.values()].flatMap((each) => [...each.backends.keys()]);
-    this.#neighbours.set(new Set(addresses)).then(
-      (failures) => {
+  #manageNeighbours(change: Promise<readonly string[]>): void {
+    this.#background = Promise.all([change, this.#background]).then(
+      ([failures]) => {
         if (failures.length > 0) this.#logger.warn({ failures }, 'neighbours not managed');
       },
       (error: unknown) => {
         this.#logger.warn({ err: error }, 'neighbours not managed');
       },
     );
+  }
+
+  /** Resolves when the kernel has been told of the neighbours of the last reconcile. */
+  async settled(): Promise<void> {
+    await this.#background;
   }
 
   adoptedServices(): readonly WantedService[] {
@@ -237,9 +250,10 @@ export class KernelDataplane implements Dataplane {
     };
   }
 
-  async expireFlows(): Promise<{ scanned: number; expired: number }> {
+  async maintain(): Promise<{ scanned: number; expired: number }> {
     if (this.#sweeping) return { scanned: 0, expired: 0 };
     this.#sweeping = true;
+    this.#manageNeighbours(this.#neighbours.refresh());
     try {
       this.#maps.resetSweeps();
       for (const map of this.#flows) await this.#sweep(map);
@@ -267,8 +281,10 @@ export class KernelDataplane implements Dataplane {
   }
 
   async close(how: 'keep' | 'detach'): Promise<void> {
-    await this.#neighbours.set(new Set());
+    // What stays at work needs its neighbours.
+    await this.settled();
     if (how === 'detach') {
+      await this.#neighbours.set(new Set());
       removePins(this.#options.bpffs);
       await removeProbePath();
     }
@@ -287,6 +303,13 @@ async function readToEnd(fd: number): Promise<void> {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
     }
   }
+}
+
+/** Before anything is loaded, so that a typo leaves nothing behind. */
+function requireInterfaces(names: readonly string[]): void {
+  const missing = names.filter((name) => interfaceIndex(name) === 0);
+  if (missing.length === 0) return;
+  throw new SkeinError('NO_INTERFACE', `there is no network interface ${missing.join(', ')}`);
 }
 
 async function mountBpffs(folder: string): Promise<void> {

@@ -59,6 +59,7 @@ const call = {
   mapMaxEntries: libbpf.func('uint32_t bpf_map__max_entries(void *map)'),
   mapSetMaxEntries: libbpf.func('int bpf_map__set_max_entries(void *map, uint32_t entries)'),
   mapSetPinPath: libbpf.func('int bpf_map__set_pin_path(void *map, const char *path)'),
+  mapReuseFd: libbpf.func('int bpf_map__reuse_fd(void *map, int fd)'),
   mapSetInitialValue: libbpf.func(
     'int bpf_map__set_initial_value(void *map, const void *data, size_t size)',
   ),
@@ -83,6 +84,7 @@ const call = {
     'int bpf_link_create(int prog_fd, int target_fd, uint32_t type, bpf_link_create_opts *opts)',
   ),
   linkUpdate: libbpf.func('int bpf_link_update(int link_fd, int prog_fd, void *opts)'),
+  linkDetach: libbpf.func('int bpf_link_detach(int link_fd)'),
   iterCreate: libbpf.func('int bpf_iter_create(int link_fd)'),
   testRun: libbpf.func('int bpf_prog_test_run_opts(int prog_fd, _Inout_ bpf_test_run_opts *opts)'),
   possibleCpus: libbpf.func('int libbpf_num_possible_cpus()'),
@@ -262,6 +264,11 @@ export class BpfObject {
     checked(`pin of ${map}`, call.mapSetPinPath(this.#find(map), path) as number);
   }
 
+  /** Takes a map that is there already, with its size, in place of a new one. */
+  reuseMap(map: string, fd: number): void {
+    checked(`reuse of ${map}`, call.mapReuseFd(this.#find(map), fd) as number);
+  }
+
   /** Content of a map that the object declares with a value, such as `.rodata`. */
   setInitialValue(map: string, value: Uint8Array): void {
     const result = call.mapSetInitialValue(this.#find(map), value, value.length) as number;
@@ -334,6 +341,11 @@ export function openIterator(linkFd: number): number {
 /** Replaces the program of a link in one step: no packet sees neither. */
 export function updateLink(linkFd: number, programFd: number): void {
   checked('update link', call.linkUpdate(linkFd, programFd, null) as number);
+}
+
+/** Takes the program off its interface at once; when the link is merely closed, the kernel does it later. */
+export function detachLink(linkFd: number): void {
+  checked('detach link', call.linkDetach(linkFd) as number);
 }
 
 export function pin(fd: number, path: string): void {

@@ -68,7 +68,7 @@ export class MemoryDataplane implements Dataplane {
     };
   }
 
-  expireFlows(): Promise<{ scanned: number; expired: number }> {
+  maintain(): Promise<{ scanned: number; expired: number }> {
     return Promise.resolve({ scanned: 0, expired: 0 });
   }
 

@@ -12,9 +12,24 @@ import { planService, type Allocators, type ProgrammedService, type ServicePlan 
 /** What the maps are known to hold. */
 export type Programmed = Map<ServiceId, ProgrammedService>;
 
+/** The writes that a reconcile makes; see maps.ts for each. */
+export type WritableMaps = Pick<
+  NodeMaps,
+  | 'putBackends'
+  | 'clearBackends'
+  | 'resetLocals'
+  | 'putRings'
+  | 'putService'
+  | 'removeService'
+  | 'putVip'
+  | 'removeVip'
+>;
+
 export interface ReconcileContext {
-  readonly maps: NodeMaps;
+  readonly maps: WritableMaps;
   readonly programmed: Programmed;
+  /** VIPs that have a record in the maps and their bit in the filter. */
+  readonly vips: Set<Address>;
   readonly allocators: Allocators;
   /** Writes the settings with a filter for exactly these VIPs. */
   readonly writeVips: (vips: ReadonlySet<Address>) => void;
@@ -36,7 +51,6 @@ export function reconcileServices(
   const tally: Tally = { writes: 0, failures: [] };
   const wantedIds = new Set(wanted.map(({ id }) => id));
   const gone = [...context.programmed.values()].filter(({ id }) => !wantedIds.has(id));
-  const vipsBefore = vipsOf(context.programmed.values());
 
   // First, so that the slots of what goes away can be used by what comes.
   for (const service of gone)
@@ -52,17 +66,17 @@ export function reconcileServices(
     }
     if (planned.kind === 'plan') plans.push(planned.plan);
   }
-  const vipsAfter = vipsOf([...plans.map(({ next }) => next), ...context.programmed.values()]);
+  const vips = vipsOf([...plans.map(({ next }) => next), ...context.programmed.values()]);
   attempt(tally, 'VIPs', () => {
-    openVips(context, vipsBefore, vipsAfter, tally);
-    for (let from = 0; from < plans.length; from += PLANS_PER_PART) {
-      const part = plans.slice(from, from + PLANS_PER_PART);
-      attempt(tally, part.map(({ next }) => next.id).join(', '), () => {
-        applyPlans(context, part, tally);
-      });
-    }
-    closeVips(context, vipsBefore, vipsAfter, tally);
+    // What goes away makes room for what comes.
+    closeVips(context, vips, tally);
+    openVips(context, vips, tally);
   });
+  const ready = plans.filter(({ next }) => context.vips.has(next.vip));
+  for (const plan of new Set(plans).difference(new Set(ready))) giveBack(context, plan);
+  for (let from = 0; from < ready.length; from += PLANS_PER_PART) {
+    carryOut(context, ready.slice(from, from + PLANS_PER_PART), tally);
+  }
 
   // A plan that was carried out is what the service is programmed as.
   for (const { next } of plans) {
@@ -88,32 +102,71 @@ function attempt(tally: Tally, what: string, action: () => void): void {
 }
 
 function openVips(
-  { maps, writeVips }: ReconcileContext,
-  before: ReadonlySet<Address>,
-  after: ReadonlySet<Address>,
+  { maps, vips, writeVips }: ReconcileContext,
+  wanted: ReadonlySet<Address>,
   tally: Tally,
 ): void {
-  const fresh = [...after].filter((vip) => !before.has(vip));
-  if (fresh.length === 0) return;
+  const fresh = wanted.difference(vips);
+  if (fresh.size === 0) return;
   for (const vip of fresh) maps.putVip(vip);
-  writeVips(new Set([...before, ...after]));
-  tally.writes += fresh.length + 1;
+  writeVips(vips.union(fresh));
+  for (const vip of fresh) vips.add(vip);
+  tally.writes += fresh.size + 1;
 }
 
 function closeVips(
-  { maps, writeVips }: ReconcileContext,
-  before: ReadonlySet<Address>,
-  after: ReadonlySet<Address>,
+  { maps, vips, writeVips }: ReconcileContext,
+  wanted: ReadonlySet<Address>,
   tally: Tally,
 ): void {
-  const stale = [...before].filter((vip) => !after.has(vip));
-  if (stale.length === 0) return;
-  writeVips(after);
-  for (const vip of stale) maps.removeVip(vip);
-  tally.writes += stale.length + 1;
+  const stale = vips.difference(wanted);
+  if (stale.size === 0) return;
+  for (const vip of stale) {
+    maps.removeVip(vip);
+    vips.delete(vip);
+  }
+  // A bit that stays for a while makes an address look like a VIP, which a lookup then denies.
+  writeVips(vips);
+  tally.writes += stale.size + 1;
 }
 
 /** One part of the plans; what fails in it fails as a whole and is planned again next time. */
+function carryOut(context: ReconcileContext, part: readonly ServicePlan[], tally: Tally): void {
+  const { programmed } = context;
+  try {
+    applyPlans(context, part, tally);
+  } catch (error) {
+    const others = part.length === 1 ? '' : ` and ${part.length - 1} more`;
+    tally.failures.push(`${part[0]?.next.id ?? ''}${others}: ${errorMessage(error)}`);
+    for (const { next } of part) programmed.set(next.id, unsure(programmed.get(next.id), next));
+  }
+}
+
+/**
+ * A service of which some writes were made and some were not: all that it was and all that it was
+ * to be, and nothing of it certain. So the next plan writes everything, into the same slots, and
+ * knows all that is to be removed.
+ */
+function unsure(before: ProgrammedService | undefined, next: ProgrammedService): ProgrammedService {
+  const backends = [...(before?.backends.values() ?? []), ...next.backends.values()];
+  return {
+    ...next,
+    ringSlots: 0,
+    ringSource: undefined,
+    // No wanted backend has a weight of 0.
+    backends: new Map(backends.map((each) => [each.address, { ...each, weight: 0 }])),
+  };
+}
+
+/** Of a plan that was not begun: returns the slots that it took. */
+function giveBack({ programmed, allocators }: ReconcileContext, { next }: ServicePlan): void {
+  const current = programmed.get(next.id);
+  if (current === undefined) allocators.services.free(next.index);
+  for (const { address, slot } of next.backends.values()) {
+    if (current?.backends.has(address) !== true) allocators.backends.free(slot);
+  }
+}
+
 function applyPlans(
   { maps, programmed, allocators }: ReconcileContext,
   plans: readonly ServicePlan[],
@@ -150,6 +203,7 @@ function removeService(
   tally: Tally,
 ): void {
   const backends = [...service.backends.values()];
+  programmed.set(service.id, unsure(undefined, service));
   // Its ring stays until the index is used again: taking it away would wait for an RCU period.
   maps.removeService(service);
   maps.clearBackends(backends);

@@ -1,0 +1,72 @@
+/** What the balancer under test is configured to do, and who talks to it. Values only. */
+import type { WantedBackend, WantedService } from '../src/dataplane/dataplane.ts';
+import { address, familyOf, type Address, type Family } from '../src/model/address.ts';
+import type { FlowTimeouts } from '../src/model/flow.ts';
+import { serviceId, type ServiceKey } from '../src/model/service.ts';
+
+/** The documented defaults of `limits` (config/README.md). */
+export const DEFAULT_LIMITS = {
+  services: 4096,
+  backends: 65_536,
+  flows: 1_048_576,
+  embryonicFlows: 131_072,
+} as const;
+
+export const TIMEOUTS: FlowTimeouts = {
+  tcpSynS: 60,
+  tcpSynAckS: 60,
+  tcpFinS: 60,
+  tcpS: 900,
+  udpS: 300,
+  defaultS: 60,
+};
+
+/** The node's addresses on the link of its backends, with prefix length. */
+export const NODE = { ipv4: '172.16.0.1/16', ipv6: 'fd00:16::1/64' } as const;
+
+export const VIP: Readonly<Record<Family, Address>> = {
+  ipv4: address('192.0.2.1'),
+  ipv6: address('2001:db8:1::1'),
+};
+/** Clients of a /10 and of the last 32 bits of a /96. */
+export const CLIENT: Readonly<Record<Family, Address>> = {
+  ipv4: address('10.0.0.0'),
+  ipv6: address('2001:db8:2::'),
+};
+export const NO_VIP: Readonly<Record<Family, Address>> = {
+  ipv4: address('203.0.113.9'),
+  ipv6: address('2001:db8:3::9'),
+};
+export const PORT = 80;
+export const PORT_WITHOUT_SERVICE = 4444;
+const BACKENDS_PER_SERVICE = 8;
+const IDLE_SERVICES = 96;
+
+function backends(family: Family): WantedBackend[] {
+  return Array.from({ length: BACKENDS_PER_SERVICE }, (_, n) => ({
+    address: address(family === 'ipv4' ? `172.16.1.${n + 1}` : `fd00:16::1:${n + 1}`),
+    weight: 1,
+    mode: 'l2dsr' as const,
+    state: 'up' as const,
+  }));
+}
+
+function service(key: ServiceKey): WantedService {
+  const members = backends(familyOf(key.vip));
+  return { ...key, id: serviceId(key), affinity: 'flow', backends: members };
+}
+
+/** Those that the frames go to, among others that only fill the maps. */
+export const SERVICES: readonly WantedService[] = [
+  service({ vip: VIP.ipv4, protocol: 'tcp', port: PORT }),
+  service({ vip: VIP.ipv4, protocol: 'udp', port: PORT }),
+  service({ vip: VIP.ipv6, protocol: 'tcp', port: PORT }),
+  service({ vip: VIP.ipv6, protocol: 'udp', port: PORT }),
+  ...Array.from({ length: IDLE_SERVICES }, (_, n) =>
+    service({ vip: address(`198.51.100.${n + 1}`), protocol: 'tcp', port: PORT }),
+  ),
+];
+
+export const BACKEND_ADDRESSES: readonly Address[] = [...backends('ipv4'), ...backends('ipv6')].map(
+  (backend) => backend.address,
+);

@@ -1,0 +1,222 @@
+/**
+ * Every counter of the data plane is produced here at least once, so that a new one, a new drop above
+ * all, does not compile before it has a case.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { COUNTERS } from '../abi/abi.generated.ts';
+import type { Address } from '../model/address.ts';
+import { ip as runIp, PLANS, UPLINK, type Plan } from './fixture-network.ts';
+import { Fixture, service, TIMEOUTS, type CounterName, type Outcome } from './fixture.ts';
+import { ECHO, icmp, ip, patched, PROTOCOL, tcp, udp } from './packet.ts';
+
+const WAIT = { timeout: 30_000, interval: 20 };
+const FLOWS = 16;
+
+let fixture: Fixture;
+
+beforeAll(async () => {
+  const limits = { services: 16, backends: 64, flows: FLOWS, embryonicFlows: 4096 };
+  fixture = await Fixture.open({ limits });
+});
+afterAll(async () => {
+  await fixture.close();
+});
+afterEach(() => {
+  fixture.forgetFlows();
+});
+
+const web = (plan: Plan, backend: Address = plan.backend(1)) =>
+  service({ vip: plan.vip, backends: [backend] });
+
+function segment(plan: Plan, flags: string, sport = 40000): Uint8Array {
+  return tcp({ source: plan.client, destination: plan.vip, sport, dport: 80, flags });
+}
+
+function establish(plan: Plan, sport = 40000): Outcome {
+  fixture.send(segment(plan, 'S', sport));
+  return fixture.send(segment(plan, 'A', sport));
+}
+
+async function sendTo(plan: Plan, backend: Address): Promise<Outcome> {
+  await fixture.program(web(plan, backend));
+  return fixture.send(segment(plan, 'S'));
+}
+
+/** The first packet of a check of the first backend. */
+async function check(plan: Plan, sport = 40000): Promise<Outcome> {
+  await fixture.program(web(plan));
+  return fixture.send(checkFrame(plan, sport), 'skein_probe');
+}
+
+function checkFrame(plan: Plan, sport: number): Uint8Array {
+  const destination = fixture.dataplane.probeAddress(web(plan).id, plan.backend(1))!;
+  return tcp({ source: plan.client, destination, sport, dport: 80, flags: 'A' });
+}
+
+interface Case {
+  /** Runs until the counter has counted; the last packet is the one that did it. */
+  readonly produce: (plan: Plan) => Promise<Outcome | undefined>;
+  readonly only?: Plan['family'];
+}
+
+const CASES: Readonly<Record<CounterName, Case | 'an invariant, which no packet breaks'>> = {
+  passed: {
+    produce: async (plan) => {
+      await fixture.program();
+      return fixture.send(segment(plan, 'S'));
+    },
+  },
+  echo_reply: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      const { request: type } = ECHO[plan.family];
+      return fixture.send(icmp({ source: plan.client, destination: plan.vip, type }));
+    },
+  },
+  probe_sent: { produce: check },
+  probe_reply: {
+    produce: async (plan) => {
+      const { sport } = (await check(plan)).packet;
+      const answer = { source: plan.vip, destination: plan.node, sport: 80, dport: sport };
+      return fixture.send(tcp({ ...answer, flags: 'SA' }));
+    },
+  },
+  flow_guessed: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      return fixture.send(segment(plan, 'A'));
+    },
+  },
+  flow_table_full: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      for (let sport = 1; sport <= FLOWS; sport += 1) establish(plan, sport);
+      return establish(plan, FLOWS + 1);
+    },
+  },
+  flow_expired: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      establish(plan);
+      for (const flow of fixture.established()) fixture.makeIdle(flow, TIMEOUTS.tcpS * 1000 + 5000);
+      await fixture.dataplane.maintain();
+      return undefined;
+    },
+  },
+  flow_replaced: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      establish(plan);
+      fixture.send(segment(plan, 'FA'));
+      return fixture.send(segment(plan, 'S'));
+    },
+  },
+  neighbour_stale: {
+    produce: async (plan) => {
+      await fixture.program();
+      await sendTo(plan, plan.backend(1));
+      await runIp([`neigh del ${plan.backend(1)} dev ${UPLINK}`]);
+      return await vi.waitFor(() => {
+        const outcome = fixture.send(segment(plan, 'S'));
+        expect(outcome.counted).toHaveProperty('neighbour_stale');
+        return outcome;
+      }, WAIT);
+    },
+  },
+  malformed: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      const l4 = plan.family === 'ipv4' ? 34 : 54;
+      return fixture.send(patched(segment(plan, 'S'), l4 + 12, 0));
+    },
+  },
+  fragment: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      const fragment = { offset: 0, more: true };
+      const between = { source: plan.client, destination: plan.vip, fragment };
+      return fixture.send(udp({ ...between, sport: 40000, dport: 80 }));
+    },
+  },
+  ip_options: {
+    only: 'ipv6',
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      const between = { source: plan.client, destination: plan.vip, extension: 0 };
+      return fixture.send(udp({ ...between, sport: 40000, dport: 80 }));
+    },
+  },
+  protocol: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      const between = { source: plan.client, destination: plan.vip };
+      return fixture.send(ip(between, PROTOCOL.gre, new Uint8Array(8)));
+    },
+  },
+  no_service: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      const between = { source: plan.client, destination: plan.vip };
+      return fixture.send(udp({ ...between, sport: 40000, dport: 80 }));
+    },
+  },
+  no_backend: {
+    produce: async (plan) => {
+      await fixture.program(service({ vip: plan.vip, backends: [] }));
+      return fixture.send(segment(plan, 'S'));
+    },
+  },
+  no_route: { produce: (plan) => sendTo(plan, plan.unrouted) },
+  not_on_link: { produce: (plan) => sendTo(plan, plan.routed) },
+  no_neighbour: { produce: (plan) => sendTo(plan, plan.unresolved) },
+  probe_unknown: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      return fixture.send(segment(plan, 'S'), 'skein_probe');
+    },
+  },
+  probe_no_port: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      return await vi.waitFor(() => {
+        for (let sport = 1; sport < 12_000; sport += 1) {
+          fixture.run(checkFrame(plan, sport), 'skein_probe');
+        }
+        const outcome = fixture.send(checkFrame(plan, 50_000), 'skein_probe');
+        expect(outcome.counted).toHaveProperty('probe_no_port');
+        return outcome;
+      }, WAIT);
+    },
+  },
+  internal: 'an invariant, which no packet breaks',
+};
+
+describe.each(PLANS)('$family', (plan) => {
+  const producible = COUNTERS.filter(({ name }) => {
+    const each = CASES[name];
+    return typeof each !== 'string' && (each.only ?? plan.family) === plan.family;
+  });
+
+  test.each(producible)('$name', async ({ name, drop }) => {
+    const each = CASES[name];
+    if (typeof each === 'string') throw new TypeError('filtered out above');
+    const before = fixture.count(name);
+    const outcome = await each.produce(plan);
+    expect(fixture.count(name)).toBeGreaterThan(before);
+    if (outcome === undefined) return;
+    expect(outcome.counted[name]).toBe(1);
+    expect(outcome.verdict === 'DROP').toBe(drop);
+    const counters = Object.keys(outcome.counted);
+    const drops = COUNTERS.filter((one) => one.drop && counters.includes(one.name));
+    expect(drops, 'each dropped packet has one name').toHaveLength(drop ? 1 : 0);
+  });
+});
+
+test('every counter has a case', () => {
+  const missing = COUNTERS.filter(({ name }) => !Object.hasOwn(CASES, name));
+  expect(missing).toEqual([]);
+});
+
+test('no case met what the program calls a bug of its own', () => {
+  expect(fixture.count('internal')).toBe(0);
+});
