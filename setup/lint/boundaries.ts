@@ -26,14 +26,19 @@ const ZONES: readonly Zone[] = [
   zone('model', ['src/model/**'], ['lib'], []),
   zone('abi', ['src/abi/**'], ['lib', 'bpf'], []),
   // Support of the kernel tests, which no other file imports.
-  zone('bpf fixture', ['src/bpf/fixture*.ts'], ['lib', 'model', 'abi', 'bpf', 'dataplane'], []),
+  zone(
+    'bpf fixture',
+    ['src/bpf/fixture*.ts'],
+    ['lib', 'model', 'abi', 'bpf', 'dataplane'],
+    ['peers'],
+  ),
   zone('bpf', ['src/bpf/**'], ['lib', 'abi'], []),
   zone('config', ['src/config/**'], ['lib', 'model'], []),
   zone('vip', ['src/vip/**'], ['lib', 'model'], ['config']),
   zone('health', ['src/health/**'], ['lib', 'model'], ['config']),
   zone('peers', ['src/peers/**'], ['lib', 'model'], ['config']),
   zone('bgp', ['src/bgp/**'], ['lib', 'model'], ['config']),
-  zone('dataplane', ['src/dataplane/**'], ['lib', 'model', 'abi'], ['config']),
+  zone('dataplane', ['src/dataplane/**'], ['lib', 'model', 'abi'], ['config', 'peers']),
   zone('desired', ['src/desired.ts'], ['lib', 'model'], ['config', ...DRIVEN]),
   zone('snapshot', ['src/snapshot.ts'], ['lib', 'model'], ['config', ...DRIVEN]),
   zone(
@@ -62,13 +67,27 @@ interface Door {
 const DOORS: readonly Door[] = [
   door(['koffi'], ['src/dataplane/libbpf.ts']),
   door(['@grpc/*'], ['src/bgp/client.ts', 'src/bgp/*.test.ts']),
+  door(['@msgpack/*'], ['src/peers/wire-msgpack.ts']),
+  door(
+    ['node:crypto'],
+    [
+      'src/peers/{seal,keys}*.ts',
+      'src/{abi/emit,config/digest,console/routes/page,dataplane/maglev}.ts',
+      TESTS,
+      'testbed/**',
+      'bench/**',
+    ],
+  ),
   door(['zod'], ['src/config/**']),
   door(['yaml'], ['src/config/**', 'testbed/**', 'bench/**', TESTS]),
   door(['pino', 'pino-pretty'], ['src/lib/logger.ts']),
   door(['prom-client', 'hono', '@hono/*'], ['src/console/**']),
   door(['commander'], ['src/main.ts', 'src/cli/**', 'testbed/**', 'bench/**']),
   door(['ipaddr.js'], ['src/model/address.ts']),
-  door(['src/abi/**'], ['src/abi/**', 'src/dataplane/**', 'src/bpf/**', 'bench/**']),
+  door(
+    ['src/abi/**'],
+    ['src/abi/**', 'src/dataplane/**', 'src/bpf/**', 'bench/**', 'testbed/flows.ts'],
+  ),
   door(
     ['ajv', 'fast-check', 'vitest', 'playwright-core'],
     [TESTS, 'testbed/**', 'setup/**', '*.config.ts'],
@@ -85,10 +104,16 @@ export const PURE: FileSet = {
     'src/take-snapshot.ts',
     'src/dataplane/{plan,maglev}*.ts',
     'src/health/{window,service-state,backend-health}*.ts',
+    'src/peers/**',
     'src/bgp/{communities,messages,paths,peers,reconcile}*.ts',
   ],
-  // The rooms of config/ that read files.
-  except: ['src/config/{load,watch,json-schema}*.ts', TESTS],
+  except: [
+    // The rooms of config/ that read files.
+    'src/config/{load,watch,json-schema}*.ts',
+    // The edges of peers/: sockets and files.
+    'src/peers/{udp,multicast,unicast,frame-stream,snapshot-tcp,keys,incarnation}*.ts',
+    TESTS,
+  ],
 };
 
 const IMPURE_BUILTINS =

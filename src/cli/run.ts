@@ -6,10 +6,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GobgpAnnouncer } from '../bgp/gobgp.ts';
-import type { NodeConfig, NodePart } from '../config/types.ts';
+import type { NodeConfig, NodePart, SyncConfig } from '../config/types.ts';
 import { loadFiles } from '../config/load.ts';
 import { formatProblem } from '../config/problems.ts';
 import { ConsoleServer } from '../console/server.ts';
+import type { View } from '../console/view.ts';
 import { KernelDataplane } from '../dataplane/kernel.ts';
 import { diagnose } from '../health/diagnose.ts';
 import { HttpProbe } from '../health/http.ts';
@@ -18,8 +19,12 @@ import { TcpProbe } from '../health/tcp.ts';
 import { systemClock } from '../lib/clock.ts';
 import { errorMessage, SkeinError } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
+import { FlowLister } from '../peers/flow-list.ts';
+import { readKeys } from '../peers/keys.ts';
+import type { FlowSync } from '../peers/sync.ts';
 import { Supervisor } from '../supervisor.ts';
 import type { ConfigPaths } from './check.ts';
+import { createSync } from './sync.ts';
 import { version } from './version.ts';
 import { watchDocuments } from './watch.ts';
 
@@ -30,6 +35,8 @@ export interface RunOptions extends ConfigPaths {
 
 /** How long the withdrawal may take before the node is stopped without its confirmation. */
 const WITHDRAW_TIMEOUT_MS = 5_000;
+/** A path-MTU error may wait this long for its way to the peers. */
+const ICMP_INTERVAL_MS = 10;
 const OBJECT_PATH = join(import.meta.dirname, '../../build/lb.bpf.o');
 
 /** Resolves when the node was stopped by a signal and everything is taken down in order. */
@@ -46,24 +53,28 @@ export async function runNode(options: RunOptions): Promise<void> {
 
   // What was started is stopped in reverse, whether the node was told to stop or could not start.
   await using started = new AsyncDisposableStack();
-  const running: { supervisor?: Supervisor } = {};
-  const console = new ConsoleServer({
-    view: {
-      snapshot() {
-        if (running.supervisor !== undefined) return running.supervisor.snapshot();
-        throw new SkeinError('STARTING', 'the node is starting');
-      },
-    },
-    ...config.node.console,
-    logger,
-  });
+  const running: Running = {};
+  const console = new ConsoleServer({ view: viewOf(running), ...config.node.console, logger });
   started.defer(() => console.stop());
   logger.info(await console.start(), 'console is listening');
 
-  const dataplane = await openDataplane(config.node, logger);
+  const dataplane = await openDataplane(config.node, config.cluster.sync !== undefined, logger);
   // A node that fails to start goes on forwarding what was adopted.
   const closing: { how: 'keep' | 'detach' } = { how: 'keep' };
   started.defer(() => dataplane.close(closing.how));
+
+  const digest = (): string => running.supervisor?.configDigest ?? config.cluster.digest;
+  const { sync } = config.cluster;
+  const parts = { config, dataplane, configDigest: digest, logger };
+  const peers = sync === undefined ? undefined : await createSync({ ...parts, sync });
+  if (peers !== undefined) started.defer(() => peers.stop());
+  const flows = new FlowLister({
+    // Without sharing nothing else needs the tables: they are opened when somebody asks.
+    table: { read: () => dataplane.flowTable.read() },
+    knowledge: peers && (() => peers.knowledge()),
+    clock: systemClock,
+  });
+  started.defer(() => flows.stop());
 
   const announcer = new GobgpAnnouncer({ target: config.node.gobgp, clock: systemClock, logger });
   started.defer(() => announcer.stop());
@@ -79,14 +90,18 @@ export async function runNode(options: RunOptions): Promise<void> {
     dataplane,
     announcer: config.cluster.bgp === undefined ? undefined : announcer,
     health,
+    peers,
     clock: systemClock,
     logger,
     version,
   });
-  running.supervisor = supervisor;
+  Object.assign(running, { supervisor, flows });
+  // Flows name their backends, so the maps come first.
   supervisor.start();
+  await peers?.start();
   health.start();
-  const reload = reloader(options, config, supervisor, logger);
+  if (peers !== undefined) started.defer(relayIcmpErrors(dataplane, peers));
+  const reload = reloader(options, config, supervisor, peers, logger);
   const watching = watchDocuments([options.config, options.node], reload, systemClock, logger);
   started.defer(() => {
     watching.stop();
@@ -99,10 +114,31 @@ export async function runNode(options: RunOptions): Promise<void> {
   logger.info('stopped');
 }
 
-async function openDataplane(node: NodePart, logger: Logger): Promise<KernelDataplane> {
+/** What answers the console, as soon as it is there. */
+interface Running {
+  supervisor?: Supervisor;
+  flows?: FlowLister;
+}
+
+function viewOf(running: Running): View {
+  const started = <T>(part: T | undefined): T => {
+    if (part !== undefined) return part;
+    throw new SkeinError('STARTING', 'the node is starting');
+  };
+  return {
+    snapshot: () => started(running.supervisor).snapshot(),
+    flows: async (query) => started(running.flows).list(query),
+  };
+}
+
+async function openDataplane(
+  node: NodePart,
+  sharing: boolean,
+  logger: Logger,
+): Promise<KernelDataplane> {
   const { bpffs, interfaces, xdpMode, ipv4, ipv6, limits } = node;
   const dataplane = await KernelDataplane.open(
-    { objectPath: OBJECT_PATH, bpffs, interfaces, xdpMode, ipv4, ipv6, limits },
+    { objectPath: OBJECT_PATH, bpffs, interfaces, xdpMode, ipv4, ipv6, limits, sharing },
     logger,
   );
   const { adopted, interfaces: attached } = dataplane.status();
@@ -110,11 +146,22 @@ async function openDataplane(node: NodePart, logger: Logger): Promise<KernelData
   return dataplane;
 }
 
+/** ICMP errors that the data plane could not place go to the peers. Returns how to stop that. */
+function relayIcmpErrors(dataplane: KernelDataplane, peers: FlowSync): () => void {
+  const timer = setInterval(() => {
+    for (const packet of dataplane.drainIcmpErrors()) peers.relayIcmp(packet);
+  }, ICMP_INTERVAL_MS);
+  return () => {
+    clearInterval(timer);
+  };
+}
+
 /** Reads both documents again. By file event only a text that differs counts as a change. */
 function reloader(
   paths: ConfigPaths,
   running: NodeConfig,
   supervisor: Supervisor,
+  peers: FlowSync | undefined,
   logger: Logger,
 ): (cause: 'signal' | 'file') => void {
   let lastText = documentsText(paths);
@@ -132,8 +179,31 @@ function reloader(
     if (JSON.stringify(result.config.node) !== JSON.stringify(running.node)) {
       logger.warn('the node part has changed: that takes effect at the next start');
     }
+    const { sync } = result.config.cluster;
+    if (JSON.stringify(networkOf(sync)) !== JSON.stringify(networkOf(running.cluster.sync))) {
+      logger.warn('the network of flow sync has changed: that takes effect at the next start');
+    }
+    if (peers !== undefined && sync !== undefined) renewKeys(peers, sync, logger);
     supervisor.reload(result.config);
   };
+}
+
+/** What a running flow sync cannot change. */
+function networkOf(sync: SyncConfig | undefined): unknown {
+  return sync && { group: sync.group, peers: sync.peers };
+}
+
+/** Keys are replaced while nodes run: by a reload on each, with both keys in between. */
+function renewKeys(peers: FlowSync, sync: SyncConfig, logger: Logger): void {
+  readKeys(sync.keyFiles).then(
+    ({ keys, warnings }) => {
+      for (const warning of warnings) logger.warn(warning);
+      peers.setKeys(keys);
+    },
+    (error: unknown) => {
+      logger.error({ reason: errorMessage(error) }, 'the keys of flow sync stay as they were');
+    },
+  );
 }
 
 function documentsText({ config, node }: ConfigPaths): string {

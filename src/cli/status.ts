@@ -1,35 +1,11 @@
 /** `skein status`: the snapshot of a running node as a few lines for people, or as JSON. */
-import { errorMessage, SkeinError } from '../lib/errors.ts';
 import type { BackendSnapshot, NodeSnapshot } from '../snapshot.ts';
+import { askNode, type AskOptions } from './ask.ts';
+import { summarizePeers } from './peers.ts';
 
-export interface StatusOptions {
-  readonly url: string;
-  readonly json: boolean;
-}
-
-const REQUEST_TIMEOUT_MS = 5_000;
-
-export async function showStatus({ url, json }: StatusOptions): Promise<void> {
-  const snapshot = await fetchSnapshot(url);
+export async function showStatus({ url, json }: AskOptions): Promise<void> {
+  const snapshot = (await askNode(url, 'api/v1/snapshot')) as NodeSnapshot;
   console.log(json ? JSON.stringify(snapshot, undefined, 2) : describeNode(snapshot).join('\n'));
-}
-
-async function fetchSnapshot(url: string): Promise<NodeSnapshot> {
-  const target = new URL('api/v1/snapshot', url);
-  let response: Response;
-  try {
-    response = await fetch(target, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
-  } catch (error) {
-    const cause = error instanceof Error ? error.cause : undefined;
-    const why = errorMessage(cause ?? error);
-    throw new SkeinError('UNREACHABLE', `no node answers at ${target.href}: ${why}`, {
-      cause: error,
-    });
-  }
-  if (!response.ok) {
-    throw new SkeinError('UNREACHABLE', `${target.href} answered ${response.status}`);
-  }
-  return (await response.json()) as NodeSnapshot;
 }
 
 /** Pure. One line for each VIP, backend and BGP peer, and what is wrong in words. */
@@ -48,6 +24,8 @@ export function describeNode(node: NodeSnapshot): string[] {
     '',
     ...describeServices(node),
     ...describeBgp(node),
+    '',
+    summarizePeers(node.peers),
     ...describeDrops(node),
   ];
 }

@@ -12,17 +12,22 @@ export function crossCheckAddresses(
   node: NodeDocument | undefined,
   report: Report,
 ): void {
-  const nodes = nodeOwners(node);
+  const nodes = nodeOwners(cluster, node);
   checkPeers(cluster, nodes, report);
   const backends = checkBackends(cluster, nodes, report);
   checkVips(cluster, [nodes, backends, peerOwners(cluster)], report);
   if (node !== undefined) checkFamilies(cluster, node, report);
 }
 
-function nodeOwners(node: NodeDocument | undefined): Owners {
+/** This node and, where the cluster document lists them, the others. */
+function nodeOwners(cluster: ClusterRemains, node: NodeDocument | undefined): Owners {
   const owners: Owners = new Map();
-  if (node?.ipv4 !== undefined) owners.set(node.ipv4, `node "${node.node}" itself`);
-  if (node?.ipv6 !== undefined) owners.set(node.ipv6, `node "${node.node}" itself`);
+  for (const [index, peer] of (cluster.sync?.peers ?? []).entries()) {
+    if (peer !== undefined) owners.set(peer.address, `sync.peers[${index}]`);
+  }
+  for (const own of [node?.ipv4, node?.ipv6, node?.sync_address]) {
+    if (own !== undefined) owners.set(own, `node "${node?.node}" itself`);
+  }
   return owners;
 }
 

@@ -1,6 +1,12 @@
 /** What two places must be to each other. Tables of changes and the problems they make. */
 import { describe, expect, test } from 'vitest';
-import { problemsOf, SAMPLE_CLUSTER, type Changes, type Sample } from './load-sample.ts';
+import {
+  problemsOf,
+  SAMPLE_CLUSTER,
+  SAMPLE_SYNC,
+  type Changes,
+  type Sample,
+} from './load-sample.ts';
 
 /** Problems without line and column, but with their file. */
 function found(sample: Sample): string[] {
@@ -136,6 +142,37 @@ describe('a cluster document is refused', () => {
       ['skein.yaml: bgp.peers[1].address: is already the address of peers[0]'],
     ],
     [
+      'a node twice in sync, whatever its port',
+      { sync: { ...SAMPLE_SYNC, peers: [...SAMPLE_SYNC.peers, '10.83.1.12:7484'] } },
+      ['skein.yaml: sync.peers[2]: is already the address of peers[1]'],
+    ],
+    [
+      'nodes in sync that cannot hear each other',
+      { sync: { ...SAMPLE_SYNC, peers: ['10.83.1.11:7483', '[fd83:1::12]:7483'] } },
+      [
+        'skein.yaml: sync.peers[1]: must be of the same family as peers[0], or they cannot hear each other',
+      ],
+    ],
+    [
+      'a key file twice',
+      { sync: { ...SAMPLE_SYNC, key_files: ['sync.key', 'sync.key'] } },
+      ['skein.yaml: sync.key_files[1]: is listed twice'],
+    ],
+    [
+      'a VIP, a backend and a router that are other nodes',
+      {
+        sync: {
+          ...SAMPLE_SYNC,
+          peers: [...SAMPLE_SYNC.peers, '10.83.1.101:1', '10.83.1.1:1', '10.83.100.53:1'],
+        },
+      },
+      [
+        'skein.yaml: bgp.peers[0].address: is the address of sync.peers[3]',
+        'skein.yaml: backends.web[0].address: is the address of sync.peers[2]',
+        'skein.yaml: services[1].vip[0]: is the address of sync.peers[4], so it cannot be a VIP',
+      ],
+    ],
+    [
       'settings for a VIP that nobody uses',
       { 'vips/10.83.100.2': {} },
       ['skein.yaml: vips["10.83.100.2"]: is not the VIP of any service'],
@@ -193,6 +230,47 @@ describe('a node part is refused', () => {
       ['node.yaml: interfaces[2]: is listed twice'],
     ],
     [
+      'no address to sync by',
+      {
+        cluster: { sync: { group: '[ff02::5ce1]:7483', key_files: ['sync.key'] } },
+      },
+      [
+        'node.yaml: sync_address: is required, because the nodes sync by ipv6 and this node has none to take it from',
+      ],
+    ],
+    [
+      'an address to sync by that is not of the family of the group',
+      {
+        cluster: { sync: { group: '[ff02::5ce1]:7483', key_files: ['sync.key'] } },
+        node: { sync_address: '10.83.1.11' },
+      },
+      ['node.yaml: sync_address: must be an address of the family that the nodes sync by, ipv6'],
+    ],
+    [
+      'an address to sync by that is not of the family of the peers',
+      { cluster: { sync: SAMPLE_SYNC }, node: { sync_address: 'fd83:1::11' } },
+      ['node.yaml: sync_address: must be an address of the family that the nodes sync by, ipv4'],
+    ],
+    [
+      'an address to sync by that is no peer',
+      { cluster: { sync: SAMPLE_SYNC }, node: { sync_address: '10.83.2.11' } },
+      ['node.yaml: sync_address: is none of sync.peers in the cluster document'],
+    ],
+    [
+      'an address that would be the one to sync by, but is no peer',
+      { cluster: { sync: SAMPLE_SYNC }, node: { ipv4: '10.83.1.13' } },
+      [
+        'node.yaml: sync_address: is required, because the ipv4 of this node, 10.83.1.13, is none of sync.peers in the cluster document',
+      ],
+    ],
+    [
+      'an address to sync by that is a VIP',
+      { node: { sync_address: '10.83.100.53' } },
+      [
+        'skein.yaml: services[1].vip[0]: is the address of node "lb1" itself, so it cannot be a VIP',
+      ],
+    ],
+    [
       'room for too few services and backends',
       { node: { limits: { services: 1, backends: 3 } } },
       [
@@ -227,6 +305,14 @@ describe('accepted', () => {
     ],
     ['one backend in two services', { cluster: { 'services/1/backends': ['web', 'more'] } }],
     ['a group that no service uses', { cluster: { 'backends/spare': ['10.83.1.120'] } }],
+    [
+      'a node that syncs by an address of its own',
+      {
+        cluster: { sync: { ...SAMPLE_SYNC, peers: ['10.83.2.12:7483', '10.83.2.11:7484'] } },
+        node: { sync_address: '10.83.2.11' },
+      },
+    ],
+    ['an address to sync by, and no sync', { node: { sync_address: 'fd83:1::11' } }],
     ['as many as the limits say', { node: { limits: { services: 2, backends: 4 } } }],
   ])('%s', (_, sample) => {
     expect(problemsOf(sample)).toEqual([]);
@@ -274,6 +360,21 @@ describe('one mistake does not hide others, nor invent any', () => {
       [
         'skein.yaml: services[0].vip: must be an IPv4 or IPv6 address, such as 192.0.2.1 or 2001:db8::1',
       ],
+    ],
+    [
+      'a peer that does not fit may be the node itself',
+      { cluster: { sync: { ...SAMPLE_SYNC, peers: ['10.83.1.12:7483', '10.83.1.11'] } } },
+      [
+        'skein.yaml: sync.peers[1]: must be address:port, such as 10.83.1.11:7483 or "[fd83:1::11]:7483"',
+      ],
+    ],
+    [
+      'where group and peers are both there, nobody knows which the node should fit',
+      {
+        cluster: { sync: { ...SAMPLE_SYNC, group: '[ff02::5ce1]:7483' } },
+        node: { ipv4: '10.83.1.13' },
+      },
+      ['skein.yaml: sync.peers: excludes group'],
     ],
     [
       'a node part that does not fit is not held against the cluster',

@@ -1,12 +1,14 @@
 /**
  * What two places of the documents must be to each other. Takes what the schema accepted, holes
  * and all, and reports every contradiction that is certain; what a hole might explain is not
- * reported. Roles of addresses are in cross-check-addresses.ts.
+ * reported. Roles of addresses are in cross-check-addresses.ts, `sync` is in cross-check-sync.ts.
  */
 import { parseAddress, type Address } from '../model/address.ts';
 import { serviceId, type ServiceId } from '../model/service.ts';
 import { crossCheckAddresses } from './cross-check-addresses.ts';
+import { crossCheckSync } from './cross-check-sync.ts';
 import { formatPath, type Path, type Report } from './problems.ts';
+import { eachRepeated } from './repeated.ts';
 import { LIMITS_MAX, type BackendEntry, type ClusterRemains, type NodeDocument } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 
@@ -22,6 +24,7 @@ export function crossCheck(
 ): void {
   checkPeers(cluster, node, report);
   if (node !== undefined) checkInterfaces(node, report);
+  crossCheckSync(cluster.sync, node, report);
   checkGroups(cluster.backends ?? {}, report);
   // Everything below grows with the number of services, so that number comes first.
   if (!checkLimits(cluster, node, report)) return;
@@ -227,18 +230,4 @@ function checkVips(cluster: ClusterRemains, report: Report): void {
 
 function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
   return Object.hasOwn(record, key) ? record[key] : undefined;
-}
-
-/** Calls back for each value that stood in the list before; undefined is no value. */
-function eachRepeated(
-  values: readonly (string | number | undefined)[],
-  found: (index: number, first: number) => void,
-): void {
-  const firsts = new Map<string | number, number>();
-  for (const [index, value] of values.entries()) {
-    if (value === undefined) continue;
-    const first = firsts.get(value);
-    if (first === undefined) firsts.set(value, index);
-    else found(index, first);
-  }
 }

@@ -24,6 +24,12 @@ export const SAMPLE_CLUSTER = {
   vips: { '10.83.100.1': {} },
 };
 
+/** For `sync`, which the sample does without. */
+export const SAMPLE_SYNC = {
+  peers: ['10.83.1.11:7483', '10.83.1.12:7483'],
+  key_files: ['sync.key'],
+};
+
 export const SAMPLE_NODE = { node: 'lb1', interfaces: ['eth0'], ipv4: '10.83.1.11' };
 
 /** New values by path, such as `services/0/need`; undefined takes the key away. */
@@ -32,15 +38,18 @@ export type Changes = Readonly<Record<string, unknown>>;
 export interface Sample {
   readonly cluster?: Changes | string;
   readonly node?: Changes | string;
+  /** Where the cluster document is. */
+  readonly folder?: string;
   readonly readSecret?: ReadSecret;
 }
 
 /** Loads the two sample documents, changed or replaced. */
-export function loadSample({ cluster = {}, node = {}, readSecret }: Sample) {
+export function loadSample({ cluster = {}, node = {}, folder = '/etc/skein', readSecret }: Sample) {
   return loadTexts(
     { file: 'skein.yaml', text: textOf(SAMPLE_CLUSTER, cluster) },
     { file: 'node.yaml', text: textOf(SAMPLE_NODE, node) },
     readSecret ?? (() => ({ ok: false, message: 'no file in this test' })),
+    folder,
   );
 }
 
@@ -66,6 +75,7 @@ function textOf(base: object, changes: Changes | string): string {
 
 function change(target: Record<string, unknown>, path: readonly string[], value: unknown): void {
   const [step = '', ...rest] = path;
-  if (rest.length === 0) target[step] = value;
+  // A later change may go into this value, which other tests use too.
+  if (rest.length === 0) target[step] = structuredClone(value);
   else change((target[step] ??= {}) as Record<string, unknown>, rest, value);
 }

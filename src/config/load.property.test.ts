@@ -4,7 +4,15 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { renderSchemas } from './json-schema.ts';
-import { loadSample, SAMPLE_CLUSTER, SAMPLE_NODE, type Sample } from './load-sample.ts';
+import {
+  loadSample,
+  SAMPLE_CLUSTER,
+  SAMPLE_NODE,
+  SAMPLE_SYNC,
+  type Sample,
+} from './load-sample.ts';
+
+const CLUSTER = { ...SAMPLE_CLUSTER, sync: SAMPLE_SYNC };
 
 /** Either a configuration, or problems each of which can be found in the text. */
 function expectAnswer(sample: Sample & { readonly cluster: string; readonly node: string }): void {
@@ -57,7 +65,17 @@ const PIECES = [
     '__proto__',
     'constructor',
   ],
-  ...['cluster: ', 'services: ', 'backends: ', 'vips: ', 'bgp: ', 'peers: ', 'checks: ', 'node: '],
+  ...[
+    'cluster: ',
+    'services: ',
+    'backends: ',
+    'vips: ',
+    'bgp: ',
+    'sync: ',
+    'peers: ',
+    'checks: ',
+    'node: ',
+  ],
   ...[
     'name: ',
     'vip: ',
@@ -92,6 +110,7 @@ const anyValue = fc.oneof(
     '10.83.100.1',
     '10.83.1.101',
     'fd83::1',
+    '239.83.75.78:7483',
     'web',
     0,
     1,
@@ -132,7 +151,7 @@ const inSomeForm = (document: fc.Arbitrary<unknown>) =>
     .map(([value, write]) => write(value));
 
 test('any one change to a good document gets an answer', () => {
-  const cluster = inSomeForm(replaced(SAMPLE_CLUSTER));
+  const cluster = inSomeForm(replaced(CLUSTER));
   const node = inSomeForm(replaced(SAMPLE_NODE));
   const property = fc.property(cluster, node, (clusterText, nodeText) => {
     expectAnswer({ cluster: clusterText, node: nodeText });
@@ -144,7 +163,7 @@ test('what is accepted, the published schema accepts too', async () => {
   const [schema] = await renderSchemas();
   const validate = new Ajv().compile(JSON.parse(schema?.text ?? '') as object);
   let accepted = 0;
-  const property = fc.property(inSomeForm(replaced(SAMPLE_CLUSTER)), (cluster) => {
+  const property = fc.property(inSomeForm(replaced(CLUSTER)), (cluster) => {
     if (!loadSample({ cluster }).ok) return;
     accepted++;
     validate(parse(cluster));
@@ -172,8 +191,8 @@ test('neither the order of keys nor the form changes the digest', () => {
     const result = loadSample({ cluster });
     return result.ok ? result.config.cluster.digest : result.problems;
   };
-  const expected = digest(JSON.stringify(SAMPLE_CLUSTER));
-  const property = fc.property(inSomeForm(shuffled(SAMPLE_CLUSTER)), (cluster) => {
+  const expected = digest(JSON.stringify(CLUSTER));
+  const property = fc.property(inSomeForm(shuffled(CLUSTER)), (cluster) => {
     expect(digest(cluster)).toBe(expected);
   });
   fc.assert(property, { numRuns: 100 });

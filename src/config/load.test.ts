@@ -1,8 +1,8 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { configOf, problemsOf, SAMPLE_CLUSTER, SAMPLE_NODE } from './load-sample.ts';
+import { configOf, problemsOf, SAMPLE_CLUSTER, SAMPLE_NODE, SAMPLE_SYNC } from './load-sample.ts';
 import { FILE_BYTES_MAX, loadFiles, type ReadResult } from './load.ts';
 import { formatProblem } from './problems.ts';
 
@@ -65,7 +65,7 @@ describe('a TCP MD5 key', () => {
 
   test('is read and trimmed', () => {
     const config = configOf({ cluster, readSecret: (path) => ({ ok: true, text: ` ${path}!\n` }) });
-    expect(config.cluster.bgp?.peers[0]?.password).toBe('router.key!');
+    expect(config.cluster.bgp?.peers[0]?.password).toBe('/etc/skein/router.key!');
   });
 
   test.each<[string, ReadResult, string]>([
@@ -145,5 +145,11 @@ describe('files', () => {
     writeFileSync(file('skein.json'), JSON.stringify(cluster));
     const result = loadFiles(file('skein.json'), file('node.json'));
     expect(result.ok && result.config.cluster.bgp?.peers[0]?.password).toBe('opensesame');
+  });
+
+  test('a key file of sync is named by its absolute path, and not read', () => {
+    writeFileSync(file('skein.json'), JSON.stringify({ ...SAMPLE_CLUSTER, sync: SAMPLE_SYNC }));
+    const result = loadFiles(relative('.', file('skein.json')), file('node.json'));
+    expect(result.ok && result.config.cluster.sync?.keyFiles).toEqual([file('sync.key')]);
   });
 });

@@ -29,11 +29,16 @@ export type ReadResult =
 /** Reads a file that the cluster document names. */
 export type ReadSecret = (path: string) => ReadResult;
 
-/** Pure. Either a configuration, or every problem of both documents in the order of their lines. */
+/**
+ * Pure. Either a configuration, or every problem of both documents in the order of their lines.
+ * Relative paths in the cluster document start from `folder`, an absolute path; without it they
+ * stay as they are written.
+ */
 export function loadTexts(
   cluster: SourceText,
   node: SourceText,
   readSecret: ReadSecret,
+  folder?: string,
 ): ConfigResult {
   const sources = { cluster: readSource(cluster), node: readSource(node) };
   const found: Record<DocumentKind, ConfigProblem[]> = {
@@ -46,14 +51,17 @@ export function loadTexts(
   const clusterFits = fit(clusterDocument, sources, 'cluster', report);
   const nodeFits = fit(nodeDocument, sources, 'node', report);
   const remains = clusterFits ?? remainsOf(sources.cluster);
-  const passwords = readPasswords(remains, readSecret, report);
+  const locate = (path: string) => (folder === undefined ? path : resolvePath(folder, path));
+  const passwords = readPasswords(remains, (path) => readSecret(locate(path)), report);
   crossCheck(remains, nodeFits, report);
 
   const problems = [...orderProblems(found.cluster), ...orderProblems(found.node)];
   if (problems.length > 0 || clusterFits === undefined || nodeFits === undefined) {
     return { ok: false, problems };
   }
-  return { ok: true, config: resolve(clusterFits, nodeFits, passwords) };
+  // Their keys are read by those who use them.
+  const keyFiles = (clusterFits.sync?.key_files ?? []).map(locate);
+  return { ok: true, config: resolve(clusterFits, nodeFits, { passwords, keyFiles }) };
 }
 
 /** Never throws: a file that cannot be read is a problem too. */
@@ -69,10 +77,8 @@ export function loadFiles(clusterPath: string, nodePath: string): ConfigResult {
   const node = read(nodePath);
   if (problems.length > 0) return { ok: false, problems };
   // A relative path is meant from where the document is, not from where the process was started.
-  const folder = dirname(clusterPath);
-  return loadTexts(cluster, node, (path) => {
-    return readText(resolvePath(folder, path), SECRET_FILE_BYTES_MAX);
-  });
+  const folder = dirname(resolvePath(clusterPath));
+  return loadTexts(cluster, node, (path) => readText(path, SECRET_FILE_BYTES_MAX), folder);
 }
 
 /** The document as its schema sees it; undefined, and everything reported, where it does not fit. */
@@ -93,7 +99,13 @@ function fit<T extends z.ZodType>(
 function remainsOf(source: Source): ClusterRemains {
   const result = clusterRemains.safeParse(source.value);
   if (source.usable && result.success) return result.data;
-  return { bgp: undefined, backends: undefined, services: undefined, vips: undefined };
+  return {
+    bgp: undefined,
+    sync: undefined,
+    backends: undefined,
+    services: undefined,
+    vips: undefined,
+  };
 }
 
 /** TCP MD5 keys by path. Their text never becomes part of a message. */

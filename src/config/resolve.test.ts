@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { configOf, SAMPLE_CLUSTER, type Changes, type Sample } from './load-sample.ts';
+import { configOf, SAMPLE_CLUSTER, SAMPLE_SYNC, type Changes, type Sample } from './load-sample.ts';
 
 test('every default is filled in', () => {
   const { cluster, node } = configOf({});
@@ -22,6 +22,7 @@ test('every default is filled in', () => {
       },
     ],
   });
+  expect(cluster.sync).toBeUndefined();
   expect(cluster.services[0]).toEqual({
     id: 'tcp/10.83.100.1:80',
     name: 'web',
@@ -60,6 +61,8 @@ test('every default is filled in', () => {
     gobgp: '127.0.0.1:50051',
     console: { host: '127.0.0.1', port: 8080 },
     bpffs: '/sys/fs/bpf/skein',
+    syncAddress: undefined,
+    stateDir: '/var/lib/skein',
     xdpMode: 'auto',
     limits: { services: 4096, backends: 65_536, flows: 1_048_576, embryonicFlows: 131_072 },
   });
@@ -177,6 +180,67 @@ test('without bgp nothing is announced and no router id is needed', () => {
   expect(node.routerId).toBeUndefined();
 });
 
+describe('flow sync', () => {
+  const ipv6 = { group: '[FF02:0::5CE1]:7483', key_files: ['sync.key'] };
+
+  test('by a multicast group', () => {
+    const key_files = ['/run/keys/new.key', '../old.key'];
+    const { cluster, node } = configOf({
+      cluster: { sync: { group: '239.83.75.78:7483', key_files } },
+      node: { state_dir: '/srv/skein' },
+    });
+    expect(cluster.sync).toEqual({
+      group: { address: '239.83.75.78', port: 7483 },
+      peers: [],
+      // Beside the document, which is in /etc/skein.
+      keyFiles: ['/run/keys/new.key', '/etc/old.key'],
+      joinDeadlineMs: 10_000,
+    });
+    expect(node).toMatchObject({ syncAddress: '10.83.1.11', stateDir: '/srv/skein' });
+  });
+
+  test('by a list of peers', () => {
+    const peers = ['10.83.1.12:7484', '10.83.1.11:7483'];
+    const { cluster, node } = configOf({
+      cluster: { sync: { ...SAMPLE_SYNC, peers, join_deadline_ms: 1000 } },
+    });
+    expect(cluster.sync).toEqual({
+      group: undefined,
+      peers: [
+        { address: '10.83.1.11', port: 7483 },
+        { address: '10.83.1.12', port: 7484 },
+      ],
+      keyFiles: ['/etc/skein/sync.key'],
+      joinDeadlineMs: 1000,
+    });
+    expect(node.syncAddress).toBe('10.83.1.11');
+  });
+
+  test.each<[string, Sample, string | undefined]>([
+    [
+      'IPv6, as the group is',
+      { cluster: { sync: ipv6 }, node: { ipv6: 'fd83:1::11' } },
+      'fd83:1::11',
+    ],
+    [
+      'IPv6, as the peers are',
+      {
+        cluster: { sync: { ...SAMPLE_SYNC, peers: ['[fd83:1::11]:1', '[fd83:1::12]:1'] } },
+        node: { ipv6: 'fd83:1::11' },
+      },
+      'fd83:1::11',
+    ],
+    [
+      'what the node part says',
+      { cluster: { sync: ipv6 }, node: { ipv6: 'fd83:1::11', sync_address: 'fd83:2::11' } },
+      'fd83:2::11',
+    ],
+    ['nothing without sync', { node: { sync_address: '10.83.1.11' } }, undefined],
+  ])('by an address of this node: %s', (_, sample, expected) => {
+    expect(configOf(sample).node.syncAddress).toBe(expected);
+  });
+});
+
 describe('the digest', () => {
   const digest = (sample: Sample) => configOf(sample).cluster.digest;
   const [web, dns] = SAMPLE_CLUSTER.services;
@@ -245,9 +309,28 @@ cluster: demo
       { 'services/0/checks/0/path': '/x' },
       { 'vips/10.83.100.1/policy': 'any' },
       { 'vips/10.83.100.1/communities': ['1:1'] },
+      { sync: SAMPLE_SYNC },
+      { sync: { ...SAMPLE_SYNC, peers: ['10.83.1.11:7483', '10.83.1.12:7484'] } },
+      { sync: { group: '239.83.75.78:7483', key_files: ['sync.key'] } },
+      { sync: { ...SAMPLE_SYNC, key_files: ['other.key'] } },
+      { sync: { ...SAMPLE_SYNC, key_files: ['other.key', 'sync.key'] } },
+      { sync: { ...SAMPLE_SYNC, key_files: ['sync.key', 'other.key'] } },
+      { sync: { ...SAMPLE_SYNC, join_deadline_ms: 10_001 } },
     ];
     const digests = changes.map((cluster) => digest({ cluster }));
     expect(new Set(digests).size).toBe(changes.length);
+  });
+
+  test('does not see the order of peers, a default written out or the own address of sync', () => {
+    const peers = SAMPLE_SYNC.peers.toReversed();
+    const cluster = { sync: { ...SAMPLE_SYNC, peers, join_deadline_ms: 10_000 } };
+    const node = { sync_address: '10.83.1.12' };
+    expect(digest({ cluster, node })).toBe(digest({ cluster: { sync: SAMPLE_SYNC } }));
+  });
+
+  test('sees the path of a key file as it is written, wherever the document is', () => {
+    const digestIn = (folder: string) => digest({ cluster: { sync: SAMPLE_SYNC }, folder });
+    expect(digestIn('/etc/skein')).toBe(digestIn('/srv'));
   });
 
   test('sees that a router has a key, but not the key', () => {

@@ -2,7 +2,7 @@
  * Documents to values: every default filled in, every service expanded. Pure, and asks no more
  * questions: schema.ts and cross-check.ts have already refused what makes no sense.
  */
-import { parseAddress, type Address } from '../model/address.ts';
+import { familyOf, parseAddress, type Address } from '../model/address.ts';
 import type { BgpPeer } from '../model/bgp.ts';
 import type { CheckSpec } from '../model/check.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
@@ -15,23 +15,29 @@ import type {
   NodeDocument,
   PeerEntry,
   ServiceEntry,
+  SyncSection,
 } from './schema.ts';
-import type { ClusterConfig, NodeConfig, NodePart } from './types.ts';
+import type { ClusterConfig, NodeConfig, NodePart, SyncConfig } from './types.ts';
 
 const TIMEOUT_DEFAULT_MS = 800;
 
-/** TCP MD5 keys by the `password_file` that holds them. */
-export type Passwords = ReadonlyMap<string, string>;
+/** What became of the files that the cluster document names. */
+export interface NamedFiles {
+  /** TCP MD5 keys by the `password_file` that holds them. */
+  readonly passwords: ReadonlyMap<string, string>;
+  /** Where `sync.key_files` are, in their order. */
+  readonly keyFiles: readonly string[];
+}
 
 export function resolve(
   cluster: ClusterDocument,
   node: NodeDocument,
-  passwords: Passwords,
+  files: NamedFiles,
 ): NodeConfig {
-  return { cluster: resolveCluster(cluster, passwords), node: resolveNode(node) };
+  return { cluster: resolveCluster(cluster, files), node: resolveNode(node, cluster.sync) };
 }
 
-function resolveCluster(document: ClusterDocument, passwords: Passwords): ClusterConfig {
+function resolveCluster(document: ClusterDocument, files: NamedFiles): ClusterConfig {
   const services = resolveServices(document);
   const settled = {
     name: document.cluster,
@@ -40,15 +46,21 @@ function resolveCluster(document: ClusterDocument, passwords: Passwords): Cluste
     flowTimeouts: resolveTimeouts(document.flow_timeouts_s),
     drainMs: document.drain_ms,
   };
-  const { bgp } = document;
+  const { bgp, sync } = document;
   const peersBy = (password: (peer: PeerEntry) => string | undefined) => {
     return bgp && { as: bgp.as, peers: bgp.peers.map((peer) => resolvePeer(peer, password(peer))) };
   };
   return {
     ...settled,
-    bgp: peersBy((peer) => passwords.get(peer.password_file ?? '')),
-    // The digest is shown to everyone, and a short key could be guessed from it: the path stands in.
-    digest: digestOf({ ...settled, bgp: peersBy((peer) => peer.password_file) }),
+    bgp: peersBy((peer) => files.passwords.get(peer.password_file ?? '')),
+    sync: sync && resolveSync(sync, files.keyFiles),
+    // The digest is shown to everyone, and a short key could be guessed from it: the path stands
+    // in, as it is written, so that nodes may keep their documents in different folders.
+    digest: digestOf({
+      ...settled,
+      bgp: peersBy((peer) => peer.password_file),
+      sync: sync && resolveSync(sync, sync.key_files),
+    }),
   };
 }
 
@@ -147,6 +159,16 @@ function resolvePeer(entry: PeerEntry, password: string | undefined): BgpPeer {
   };
 }
 
+function resolveSync(section: SyncSection, keyFiles: readonly string[]): SyncConfig {
+  return {
+    group: section.group,
+    // In one order, because their order means nothing.
+    peers: (section.peers ?? []).toSorted((a, b) => compare(a.address, b.address)),
+    keyFiles,
+    joinDeadlineMs: section.join_deadline_ms,
+  };
+}
+
 function resolveTimeouts(seconds: ClusterDocument['flow_timeouts_s']): FlowTimeouts {
   return {
     tcpSynS: seconds.tcp_syn,
@@ -158,7 +180,7 @@ function resolveTimeouts(seconds: ClusterDocument['flow_timeouts_s']): FlowTimeo
   };
 }
 
-function resolveNode(document: NodeDocument): NodePart {
+function resolveNode(document: NodeDocument, sync: SyncSection | undefined): NodePart {
   const { services, backends, flows, embryonic_flows: embryonicFlows } = document.limits;
   return {
     name: document.node,
@@ -169,9 +191,16 @@ function resolveNode(document: NodeDocument): NodePart {
     gobgp: document.gobgp,
     console: document.console,
     bpffs: document.bpffs,
+    syncAddress: sync && resolveSyncAddress(document, sync),
+    stateDir: document.state_dir,
     xdpMode: document.xdp_mode,
     limits: { services, backends, flows, embryonicFlows },
   };
+}
+
+function resolveSyncAddress(document: NodeDocument, sync: SyncSection): Address | undefined {
+  const like = sync.group ?? sync.peers?.[0];
+  return document.sync_address ?? (like && document[familyOf(like.address)]);
 }
 
 /** The same on every machine: locales play no part. */

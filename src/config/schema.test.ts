@@ -1,6 +1,6 @@
 /** What one value must be by itself, told in words. Tables of a change and the problems it makes. */
 import { describe, expect, test } from 'vitest';
-import { configOf, problemsOf, type Changes } from './load-sample.ts';
+import { configOf, problemsOf, SAMPLE_SYNC, type Changes } from './load-sample.ts';
 
 /** Problems without their places: those have tests of their own. */
 function messages(problems: readonly string[]): string[] {
@@ -64,6 +64,72 @@ describe('a cluster document is refused', () => {
       ['bgp.peers[0].bfd.retries: unknown key "retries"; known here: interval_ms, multiplier'],
     ],
     [{ 'bgp/peers/0/bfd': { multiplier: 0 } }, ['bgp.peers[0].bfd.multiplier: must be at least 1']],
+    [{ sync: true }, ['sync: must be a mapping, not true']],
+    [{ sync: {} }, ['sync.key_files: is required']],
+    [{ sync: { key_files: ['a'] } }, ['sync.group: is required, unless peers lists every node']],
+    [{ sync: { ...SAMPLE_SYNC, group: '239.83.75.78:7483' } }, ['sync.peers: excludes group']],
+    [
+      { sync: SAMPLE_SYNC, 'sync/group': '239.83.75.78' },
+      ['sync.group: must be address:port, such as 239.83.75.78:7483 or "[ff02::5ce1]:7483"'],
+    ],
+    ...['10.83.1.12:7483', '255.255.255.255:7483', '[fd83::1]:7483', '[fe80::1]:7483'].map(
+      (group): [Changes, string[]] => [
+        { sync: { group, key_files: ['a'] } },
+        ['sync.group: must be a multicast address, or use peers'],
+      ],
+    ),
+    [
+      { sync: { group: '[ff01::5ce1]:7483', key_files: ['a'] } },
+      ['sync.group: is a group that no other node can hear'],
+    ],
+    [
+      { sync: SAMPLE_SYNC, 'sync/peers': ['10.83.1.11:7483'] },
+      ['sync.peers: must have at least 2 entries'],
+    ],
+    [
+      {
+        sync: SAMPLE_SYNC,
+        'sync/peers': Array.from({ length: 65 }, (_, n) => `10.83.1.${n + 11}:7483`),
+        backends: {},
+        services: [],
+        vips: {},
+      },
+      ['sync.peers: must have at most 64 entries'],
+    ],
+    [
+      { sync: SAMPLE_SYNC, 'sync/peers/1': 'lb2:7483' },
+      ['sync.peers[1]: must be address:port, such as 10.83.1.11:7483 or "[fd83:1::11]:7483"'],
+    ],
+    [
+      { sync: SAMPLE_SYNC, 'sync/peers/1': '239.83.75.78:7483' },
+      [
+        'sync.peers[1]: must be a unicast address that others can reach: not loopback, link-local, multicast or unspecified',
+      ],
+    ],
+    [{ sync: SAMPLE_SYNC, 'sync/key_files': [] }, ['sync.key_files: must have at least 1 entry']],
+    [
+      { sync: SAMPLE_SYNC, 'sync/key_files': ['a', 'b', 'c'] },
+      ['sync.key_files: must have at most 2 entries'],
+    ],
+    [
+      { sync: SAMPLE_SYNC, 'sync/key_files': ['a b', ''] },
+      [
+        'sync.key_files[0]: must be the path of a file',
+        'sync.key_files[1]: must be the path of a file',
+      ],
+    ],
+    [
+      { sync: SAMPLE_SYNC, 'sync/join_deadline_ms': 999 },
+      ['sync.join_deadline_ms: must be at least 1000'],
+    ],
+    [
+      { sync: SAMPLE_SYNC, 'sync/join_deadline_ms': 600_001 },
+      ['sync.join_deadline_ms: must be at most 600000'],
+    ],
+    [
+      { sync: SAMPLE_SYNC, 'sync/key_file': 'a' },
+      ['sync.key_file: unknown key "key_file" (did you mean "key_files"?)'],
+    ],
     [{ 'backends/web': [] }, ['backends.web: must have at least 1 entry']],
     [{ 'backends/web': '10.83.1.101' }, ['backends.web: must be a list, not text']],
     [{ 'backends/web/0': 10.1 }, ['backends.web[0]: must be text or a mapping, not a number']],
@@ -199,6 +265,17 @@ describe('a node part is refused', () => {
     [{ console: '[::1]' }, ['console: must be host:port, such as 127.0.0.1:8080']],
     [{ bpffs: '/sys/../etc' }, ['bpffs: must be an absolute path']],
     [{ bpffs: 'skein' }, ['bpffs: must be an absolute path']],
+    [
+      { sync_address: '10.83.1.11:7483' },
+      ['sync_address: must be an IPv4 or IPv6 address, such as 192.0.2.1 or 2001:db8::1'],
+    ],
+    [
+      { sync_address: 'ff02::1' },
+      [
+        'sync_address: must be a unicast address that others can reach: not loopback, link-local, multicast or unspecified',
+      ],
+    ],
+    [{ state_dir: 'skein' }, ['state_dir: must be an absolute path']],
     [{ xdp_mode: 'offload' }, ['xdp_mode: must be one of auto, native, generic']],
     [{ 'limits/flows': 1023 }, ['limits.flows: must be at least 1024']],
     [{ 'limits/flow': 4096 }, ['limits.flow: unknown key "flow" (did you mean "flows"?)']],

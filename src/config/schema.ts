@@ -1,10 +1,23 @@
 /**
  * The shape of both documents: keys, kinds, defaults, bounds, and what one value must be by
  * itself. Types are inferred from here and written nowhere else; what two places must be to each
- * other is in cross-check.ts. The only door to zod: load.ts and issues.ts know its types.
+ * other is in cross-check.ts. With schema-pieces.ts and schema-sync.ts the only door to zod: load.ts
+ * and issues.ts know its types.
  */
 import { z } from 'zod';
-import { familyOf, isUnicast, parseAddress, type Family } from '../model/address.ts';
+import {
+  absolutePath,
+  address,
+  ADDRESS_PATTERN,
+  backendName,
+  filePath,
+  name,
+  ofFamily,
+  oneOrMany,
+  parsed,
+  whole,
+} from './schema-pieces.ts';
+import { sync, syncPeer } from './schema-sync.ts';
 import {
   parseCommunity,
   parseDialTarget,
@@ -25,49 +38,6 @@ export const LIMITS_MAX = {
   flows: 67_108_864,
   embryonic_flows: 16_777_216,
 } as const;
-
-/** Text that a parser turns into a value; `pattern` tells editors roughly what it looks like. */
-function parsed<T>(parse: (text: string) => T | undefined, problem: string, pattern: string) {
-  return z
-    .string()
-    .meta({ pattern })
-    .transform((text, context): T => {
-      const value = parse(text);
-      if (value !== undefined) return value;
-      context.addIssue({ code: 'custom', message: problem });
-      return z.NEVER;
-    });
-}
-
-/** One value may be written without the brackets of a list. */
-function oneOrMany<T extends z.ZodType>(entry: T, max: number) {
-  return z
-    .union([entry, z.array(entry).min(1).max(max)])
-    .transform((value) => (Array.isArray(value) ? value : [value]) as z.output<T>[]);
-}
-
-const whole = (min: number, max: number) => z.int().min(min).max(max);
-
-const NAME_PROBLEM =
-  'must be 1 to 63 letters, digits, dots, dashes or underscores, and begin with a letter or digit';
-const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, NAME_PROBLEM);
-// An IPv6 address is a fine name for a backend.
-const backendName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$/, NAME_PROBLEM);
-
-const ADDRESS_PATTERN = '^[0-9A-Fa-f:.]+$';
-const address = parsed(
-  parseAddress,
-  'must be an IPv4 or IPv6 address, such as 192.0.2.1 or 2001:db8::1',
-  ADDRESS_PATTERN,
-).refine(
-  isUnicast,
-  'must be a unicast address that others can reach: not loopback, link-local, multicast or unspecified',
-);
-const ofFamily = (family: Family) =>
-  address.refine(
-    (value) => familyOf(value) === family,
-    `must be an IPv${family === 'ipv4' ? 4 : 6} address`,
-  );
 
 const asNumber = whole(1, U32_MAX - 1);
 const med = whole(0, U32_MAX).describe(
@@ -100,9 +70,7 @@ const peer = z
     address: address.describe('Address of the router.'),
     as: asNumber.describe('AS number of the router.'),
     hold_time_s: whole(3, 65535).default(9).describe('Hold time to propose.'),
-    password_file: z
-      .string()
-      .regex(/^[\x21-\x7e]{1,4096}$/, 'must be the path of a file')
+    password_file: filePath
       .optional()
       .describe('File with the TCP MD5 key (RFC 2385). Read when the configuration is loaded.'),
     ttl_security: z
@@ -277,6 +245,7 @@ export const clusterDocument = z.strictObject({
     .prefault({})
     .describe('Seconds after which an idle flow is forgotten, by its state.'),
   bgp: bgp.optional().describe('Left out: nothing is announced.'),
+  sync: sync.optional().describe('How nodes share their flows. Left out: they do not.'),
   backends: z.record(name, z.array(backend).min(1)).default({}).describe('Groups of backends.'),
   services: z.array(service).default([]),
   vips: z
@@ -304,11 +273,15 @@ export const nodeDocument = z.strictObject({
   console: parsed(parseHostPort, 'must be host:port, such as 127.0.0.1:8080', '^\\S+:\\d+$')
     .prefault('127.0.0.1:8080')
     .describe('Where the console listens.'),
-  bpffs: z
-    .string()
-    .regex(/^(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}){1,8}$/, 'must be an absolute path')
+  bpffs: absolutePath
     .default('/sys/fs/bpf/skein')
     .describe('Folder for the pinned maps and programs, on a BPF file system.'),
+  sync_address: address
+    .optional()
+    .describe('Own address for flow sync. Default: ipv4 or ipv6, as the group or the peers are.'),
+  state_dir: absolutePath
+    .default('/var/lib/skein')
+    .describe('Folder of what must outlive the process.'),
   xdp_mode: z
     .enum(['auto', 'native', 'generic'])
     .default('auto')
@@ -336,6 +309,7 @@ export type ServiceEntry = z.output<typeof service>;
 export type BackendEntry = z.output<typeof backend>;
 export type CheckEntry = z.output<typeof check>;
 export type PeerEntry = z.output<typeof peer>;
+export type SyncSection = z.output<typeof sync>;
 
 const hole = <T extends z.ZodType>(schema: T) => schema.optional().catch(undefined);
 
@@ -345,6 +319,13 @@ const hole = <T extends z.ZodType>(schema: T) => schema.optional().catch(undefin
  */
 export const clusterRemains = z.object({
   bgp: hole(z.object({ peers: hole(z.array(hole(peer))) })),
+  sync: hole(
+    z.object({
+      group: hole(sync.shape.group),
+      peers: hole(z.array(hole(syncPeer))),
+      key_files: hole(z.array(hole(filePath))),
+    }),
+  ),
   backends: hole(z.record(z.string(), hole(z.array(hole(backend)).min(1))).default({})),
   services: hole(
     z

@@ -4,6 +4,18 @@ import type { BgpPeer } from '../model/bgp.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
 import type { Service, Vip } from '../model/service.ts';
 
+/** How nodes share their flows. */
+export interface SyncConfig {
+  /** Multicast group of the datagrams; undefined: `peers` lists every node. */
+  readonly group: { readonly address: Address; readonly port: number } | undefined;
+  /** Where every node listens, this one among them; empty with a multicast group. */
+  readonly peers: readonly { readonly address: Address; readonly port: number }[];
+  /** Paths of the key files: the first one seals, all open. One or two. */
+  readonly keyFiles: readonly string[];
+  /** A node that starts announces at the latest after this time, with or without a snapshot. */
+  readonly joinDeadlineMs: number;
+}
+
 /** Must be equal on every node of a cluster; `digest` tells whether it is. */
 export interface ClusterConfig {
   readonly name: string;
@@ -12,6 +24,8 @@ export interface ClusterConfig {
   /** Undefined: nothing is announced (static routes lead to the nodes). */
   readonly bgp: { readonly as: number; readonly peers: readonly BgpPeer[] } | undefined;
   readonly flowTimeouts: FlowTimeouts;
+  /** Undefined: nodes do not know of each other. */
+  readonly sync: SyncConfig | undefined;
   /** How long forwarding goes on after the withdrawal when a node is stopped. */
   readonly drainMs: number;
   /** SHA-256 of the canonical document, in hex. */
@@ -36,6 +50,10 @@ export interface NodePart {
   readonly gobgp: string;
   readonly console: { readonly host: string; readonly port: number };
   readonly bpffs: string;
+  /** Own address for the datagrams and snapshots of flow sync; undefined without `sync`. */
+  readonly syncAddress: Address | undefined;
+  /** Folder of what must outlive the process. */
+  readonly stateDir: string;
   readonly xdpMode: 'auto' | 'native' | 'generic';
   readonly limits: NodeLimits;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  parseAddressPort,
   parseCommunity,
   parseDialTarget,
   parseHostPort,
@@ -27,6 +28,20 @@ describe('parseHostPort', () => {
     ['host:80\n', undefined],
   ])('%j', (text, expected) => {
     expect(parseHostPort(text)).toEqual(expected);
+  });
+});
+
+describe('parseAddressPort', () => {
+  test.each([
+    ['10.83.1.11:7483', { address: '10.83.1.11', port: 7483 }],
+    ['[FF02:0::5CE1]:1', { address: 'ff02::5ce1', port: 1 }],
+    ['localhost:7483', undefined],
+    ['010.83.1.11:7483', undefined],
+    ['10.83.1.11', undefined],
+    ['10.83.1.11:0', undefined],
+    ['ff02::5ce1:7483', undefined],
+  ])('%j', (text, expected) => {
+    expect(parseAddressPort(text)).toEqual(expected);
   });
 });
 

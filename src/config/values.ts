@@ -26,6 +26,18 @@ export function parseHostPort(text: string): HostPort | undefined {
   return { host: address, port };
 }
 
+export interface AddressPort {
+  readonly address: Address;
+  readonly port: number;
+}
+
+/** `192.0.2.1:7483` or `[2001:db8::1]:7483`: no names. */
+export function parseAddressPort(text: string): AddressPort | undefined {
+  const parsed = parseHostPort(text);
+  const address = parsed && parseAddress(parsed.host);
+  return address && { address, port: parsed.port };
+}
+
 /** What gRPC dials: `host:port`, or `unix:/path` for a socket of this host. */
 export function parseDialTarget(text: string): string | undefined {
   if (/^unix:\/[\x21-\x7e]{1,100}$/.test(text)) return text;

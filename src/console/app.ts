@@ -1,6 +1,6 @@
 /**
  * The console of a node as a function from Request to Response: page, REST and metrics.
- * Reads the snapshot and nothing else, and never writes anything.
+ * Reads the snapshot and, when asked, flows; never writes anything.
  */
 import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';

@@ -7,6 +7,9 @@ export type ErrorCode =
   | 'service_not_found'
   | 'host_not_allowed'
   | 'bgp_not_configured'
+  | 'sync_not_configured'
+  | 'invalid_query'
+  | 'busy'
   | 'node_unavailable'
   | 'internal_error';
 
@@ -16,6 +19,9 @@ const statusOf = {
   service_not_found: 404,
   host_not_allowed: 421,
   bgp_not_configured: 404,
+  sync_not_configured: 404,
+  invalid_query: 400,
+  busy: 503,
   node_unavailable: 503,
   internal_error: 500,
 } as const satisfies Record<ErrorCode, number>;

@@ -11,6 +11,8 @@ export const scenarios = [
   'refused',
   'stopping',
   'no-bgp',
+  'no-sync',
+  'joining',
 ] as const;
 export type Scenario = (typeof scenarios)[number];
 
@@ -51,6 +53,8 @@ export function plans(scenario: Scenario): readonly ServicePlan[] {
     case 'refused':
     case 'stopping':
     case 'no-bgp':
+    case 'no-sync':
+    case 'joining':
       return usualPlans;
   }
 }

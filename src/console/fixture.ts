@@ -11,17 +11,19 @@ import type {
   TrafficSnapshot,
   VipSnapshot,
 } from '../snapshot.ts';
+import { peersOf } from './fixture-peers.ts';
 import { plans, type Scenario, type ServicePlan } from './fixture-plans.ts';
 
 const START_MS = 1_760_000_000_000;
 const UP_SINCE_MS = START_MS - 12.4 * 86_400_000;
 const BYTES_PER_PACKET = 412;
+const CONFIG_DIGEST = '3f9a2c10b7e84d5561c0aa94f2d8137be06c5f71d2a94e3388b1c6f0457de92a';
 
 /** The same snapshot for the same scenario and time; `nowMs` counts from any start. */
 export function fixtureSnapshot(scenario: Scenario, nowMs = START_MS): NodeSnapshot {
   const services = plans(scenario).map((plan, index) => serviceAt(plan, index, nowMs));
   const stopping = scenario === 'stopping';
-  const vips = vipsOf(services, nowMs, stopping, scenario !== 'no-bgp');
+  const vips = vipsOf(services, nowMs, scenario);
   return {
     node: 'lb1',
     cluster: 'edge-fra',
@@ -30,7 +32,7 @@ export function fixtureSnapshot(scenario: Scenario, nowMs = START_MS): NodeSnaps
     takenAtMs: nowMs,
     stopping,
     config: {
-      digest: '3f9a2c10b7e84d5561c0aa94f2d8137be06c5f71d2a94e3388b1c6f0457de92a',
+      digest: CONFIG_DIGEST,
       loadedAtMs: nowMs - 2.2 * 3_600_000,
       refused: scenario === 'refused' ? refusedProblems : [],
       refusedAtMs: scenario === 'refused' ? nowMs - 95_000 : null,
@@ -40,12 +42,13 @@ export function fixtureSnapshot(scenario: Scenario, nowMs = START_MS): NodeSnaps
         { name: 'eth0', ifindex: 2, xdpMode: 'native' },
         { name: 'eth1', ifindex: 3, xdpMode: 'generic' },
       ],
-      adopted: true,
+      adopted: scenario !== 'joining',
       layoutDigest: '8c41d07e',
       tables: tablesAt(scenario, nowMs),
       failures: scenario === 'refused' ? ['backends[118]: no space left in the map (E2BIG)'] : [],
     },
     bgp: scenario === 'no-bgp' ? null : bgpOf(scenario, vips),
+    peers: peersOf(scenario, { nowMs, upSinceMs: UP_SINCE_MS, configDigest: CONFIG_DIGEST }),
     vips,
     services,
     counters: countersAt(scenario, nowMs),
@@ -138,14 +141,16 @@ function sum(traffics: readonly TrafficSnapshot[]): TrafficSnapshot {
 function vipsOf(
   services: readonly ServiceSnapshot[],
   nowMs: number,
-  stopping: boolean,
-  speaks: boolean,
+  scenario: Scenario,
 ): readonly VipSnapshot[] {
+  const stopping = scenario === 'stopping';
   return [...new Set(services.map(({ vip }) => vip))].map((vip, index): VipSnapshot => {
     const closed = services.filter((service) => service.vip === vip && service.state !== 'up');
     const common = { address: vip, policy: 'all', sinceMs: nowMs - (41 + index * 7) * 3_600_000 };
+    if (scenario === 'joining' && closed.length === 0) return { ...common, ...notSynced(nowMs) };
     if (!stopping && closed.length === 0) {
-      return { ...common, announce: true, reason: null, explanation: null, confirmed: speaks };
+      const confirmed = scenario !== 'no-bgp';
+      return { ...common, announce: true, reason: null, explanation: null, confirmed };
     }
     return {
       ...common,
@@ -160,6 +165,16 @@ function vipsOf(
             .join('; '),
     };
   });
+}
+
+function notSynced(nowMs: number) {
+  return {
+    announce: false,
+    confirmed: false,
+    sinceMs: nowMs - 2_000,
+    reason: 'not_synced',
+    explanation: 'waiting for the flows of the other nodes: a snapshot of lb2, 42%',
+  };
 }
 
 function bgpOf(scenario: Scenario, vips: readonly VipSnapshot[]): BgpStatus {

@@ -4,6 +4,7 @@
  * node, and the `_info` metrics translate them into names.
  */
 import type { BackendSnapshot, NodeSnapshot, ServiceSnapshot, VipSnapshot } from '../snapshot.ts';
+import { peerMetrics } from './peer-metrics.ts';
 
 export type Sample = readonly [labels: Record<string, string>, value: number];
 
@@ -273,6 +274,7 @@ const backendMetrics: readonly Definition[] = [
 export const definitions: readonly Definition[] = [
   ...nodeMetrics,
   ...bgpMetrics,
+  ...peerMetrics,
   ...vipMetrics,
   ...serviceMetrics,
   ...backendMetrics,

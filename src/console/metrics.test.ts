@@ -66,6 +66,27 @@ describe('a scrape', () => {
     'skein_bgp_peer_up{peer="10.20.0.1",as="64512"} 1',
     'skein_bgp_peer_up{peer="10.20.0.2",as="64513"} 0',
     'skein_bfd_peer_up{peer="10.20.0.2"} 0',
+    'skein_sync_gate_open 1',
+    'skein_sync_flows 431204',
+    'skein_sync_resends_taken_total 428',
+    'skein_sync_snapshot_rows_total 402117',
+    'skein_sync_repair_requested_total 212',
+    'skein_sync_queued_history_bytes 8123904',
+    'skein_sync_rejected_datagrams_total{reason="forged"} 3',
+    'skein_sync_rejected_datagrams_total{reason="malformed"} 0',
+    'skein_sync_merged_flows_total{outcome="ignored"} 18204',
+    'skein_sync_dropped_flows_total{kind="open"} 0',
+    'skein_sync_icmp_errors_total{outcome="relayed"} 611',
+    'skein_peer_up{peer="lb3"} 1',
+    'skein_peer_up{peer="lb4"} 0',
+    'skein_peer_left{peer="lb4"} 0',
+    'skein_peer_left{peer="lb5"} 1',
+    'skein_peer_config_differs{peer="lb3"} 1',
+    'skein_peer_flows_received_total{peer="lb4"} 918204',
+    'skein_peer_datagrams_lost_total{peer="lb4"} 31',
+    'skein_peer_datagrams_repaired_total{peer="lb4"} 19',
+    'skein_peer_datagrams_missing{peer="lb3"} 1',
+    'skein_peer_lag_datagrams{peer="lb4"} 10212',
   ])('says %s', (line) => {
     expect(usual).toContain(line);
   });
@@ -108,6 +129,18 @@ test('scrapes at the same time do not mix', async () => {
 test('without BGP there are no BGP metrics, rather than alarming zeros', async () => {
   const text = (await lines('no-bgp')).filter((line) => !line.startsWith('#'));
   expect(text.some((line) => /^skein_(bgp|bfd)_/.test(line))).toBe(false);
+});
+
+test('without flow sync there are no metrics of peers', async () => {
+  const text = (await lines('no-sync')).filter((line) => !line.startsWith('#'));
+  expect(text.some((line) => /^skein_(sync|peer)_/.test(line))).toBe(false);
+});
+
+test('the gate of a node that joins is closed, and its flows are not counted yet', async () => {
+  const joining = await lines('joining');
+  expect(joining).toContain('skein_sync_gate_open 0');
+  expect(joining.some((line) => line.startsWith('skein_sync_flows '))).toBe(false);
+  expect(joining).toContain('skein_vip_withheld{vip="192.0.2.10",reason="not_synced"} 1');
 });
 
 test('a stopping node and a refused reload are seen', async () => {

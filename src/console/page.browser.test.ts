@@ -142,6 +142,66 @@ describe('at a glance', () => {
   });
 });
 
+describe('the peers', () => {
+  test('are shown with their state, and what differs or is missing', async () => {
+    const page = await open();
+    const row = (name: string) => page.locator('.peers').getByRole('row', { name });
+    expect(await row('lb2').innerText()).toMatch(/alive 3 d 2 h\s+synced\s+0\.1\.0\s+same/);
+    expect(await row('lb3').innerText()).toMatch(/0\.2\.0-rc\.1\s+differs 91e0d7c4b7/);
+    expect(await row('lb4').innerText()).toMatch(/lost 1 min\s+unknown[^]+31\s+19\s+10,212/);
+    expect(await row('lb5').innerText()).toContain('left');
+    const card = page.locator('section.peers');
+    await expect
+      .poll(() => card.innerText(), { timeout: 20_000 })
+      .toMatch(/2\.93k flows\/s, 91\.4 kB\/s\s+Received\s+8\.61k flows\/s/);
+    expect(await card.innerText()).toContain('Names a key of the cluster');
+    expect(await card.innerText()).not.toContain('Longer than any datagram');
+    expect(await page.locator('.overview').innerText()).toContain('1 of 4 peers lost');
+    expect(complaints).toEqual([]);
+  });
+
+  test('are folded where they are many', async () => {
+    scenario = 'forty';
+    const page = await open();
+    const rows = page.locator('.peers tbody tr');
+    expect(await rows.count()).toBe(8);
+    expect(await rows.first().innerText()).toContain('differs');
+    await page.locator('.peers summary', { hasText: '6 more' }).click();
+    await expect.poll(() => rows.count()).toBe(14);
+  });
+
+  test('have counters that are in the document while somebody reads them', async () => {
+    const page = await open();
+    const fold = page.locator('.peers .fold', { hasText: 'Counters of flow sync' });
+    expect(await fold.locator('li').count()).toBe(0);
+    await fold.locator('summary').click();
+    await fold.getByText('Walks over the flow table that failed').waitFor();
+    await fold.locator('summary').click();
+    await expect.poll(() => fold.locator('li').count()).toBe(0);
+  });
+
+  test('are waited for by a node that joins, which says how far it is', async () => {
+    scenario = 'joining';
+    const page = await open();
+    const gate = page.locator('.gate');
+    expect(await gate.innerText()).toContain(
+      'waiting for the flows of the other nodes: a snapshot is on its way, 42%',
+    );
+    const bar = gate.getByRole('progressbar', { name: 'Flows taken over' });
+    expect(await bar.getAttribute('aria-valuenow')).toBe('42');
+    change = (snapshot) => ({ ...snapshot, peers: { ...snapshot.peers!, gate: { open: true } } });
+    await expect.poll(() => bar.isVisible(), { timeout: 20_000 }).toBe(false);
+  });
+
+  test('are not shown where flow sync is not configured', async () => {
+    scenario = 'no-sync';
+    const page = await open();
+    const card = page.locator('section.peers');
+    expect(await card.innerText()).toMatch(/^Peers\s+Flow sync is not configured\.$/);
+    expect(complaints).toEqual([]);
+  });
+});
+
 describe('while time passes', () => {
   test('rates and shares appear with the second snapshot', async () => {
     const page = await open();
@@ -252,6 +312,15 @@ describe('other states', () => {
         backends: service.backends.map((backend) => ({ ...backend, name: evil, reason: evil })),
       })),
       vips: snapshot.vips.map((vip) => ({ ...vip, explanation: evil })),
+      peers: {
+        ...snapshot.peers!,
+        peers: snapshot.peers!.peers.slice(1, 2).map((peer) => ({
+          ...peer,
+          name: evil,
+          softwareVersion: evil,
+          configDigest: evil,
+        })),
+      },
     });
     const page = await open();
     expect(await page.locator('#node').innerText()).toBe(evil);
@@ -303,7 +372,16 @@ describe('many services', () => {
 });
 
 describe('nothing is wider than the screen', () => {
-  const all: readonly Scenario[] = ['usual', 'empty', 'all-down', 'forty', 'refused', 'no-bgp'];
+  const all: readonly Scenario[] = [
+    'usual',
+    'empty',
+    'all-down',
+    'forty',
+    'refused',
+    'no-bgp',
+    'no-sync',
+    'joining',
+  ];
 
   test.each(all)('%s', async (wanted) => {
     scenario = wanted;

@@ -9,12 +9,18 @@ import { delayMs } from './public/poll.js';
 import { Rates, trafficRate } from './public/rates.js';
 import { matches } from './public/services.js';
 import { sparklinePaths } from './public/sparkline.js';
+import { split as splitPeers } from './public/peers.js';
+import { groupsOf, rejectCounters } from './public/sync-counters.js';
 import { split } from './public/vips.js';
 import {
   backendCondition,
+  configCondition,
   dueShares,
+  gateCondition,
   overall,
+  peerCondition,
   serviceCondition,
+  syncedCondition,
   vipCondition,
 } from './public/words.js';
 
@@ -76,7 +82,7 @@ describe('numbers for people', () => {
 });
 
 describe('the overall verdict', () => {
-  const usual = fixtureSnapshot('usual');
+  const usual = fixtureSnapshot('no-sync');
   const bgp = usual.bgp!;
   const vips = (...announced: readonly boolean[]): NodeSnapshot['vips'] =>
     announced.map((announce, index) => ({
@@ -156,6 +162,117 @@ describe('the overall verdict', () => {
   });
 });
 
+describe('peers', () => {
+  const usual = fixtureSnapshot('usual');
+  const status = usual.peers!;
+  const [peer] = status.peers;
+  const fine = fixtureSnapshot('usual').peers!.peers.slice(0, 1);
+  const told = (change: Partial<NodeSnapshot>) =>
+    overall({ ...fixtureSnapshot('usual'), vips: [], ...change });
+
+  test('that are lost or differ are in the overall verdict, those that left are not', () => {
+    const details = ['1 of 4 peers lost', '1 peer with another configuration'];
+    expect(told({}).details).toEqual(details);
+    const left = status.peers.filter(({ state }) => state === 'left');
+    expect(left).toHaveLength(1);
+    expect(told({ peers: { ...status, peers: [...fine, ...left] } }).details).toEqual([]);
+  });
+
+  test('in trouble make a good verdict a warning, and a bad one no better', () => {
+    const { bgp, vips } = fixtureSnapshot('usual');
+    const up = { bgp: { ...bgp!, peers: bgp!.peers.slice(0, 2) }, vips: vips.slice(0, 1) };
+    expect(told({ ...up, peers: { ...status, peers: fine } }).tone).toBe('ok');
+    expect(told(up).tone).toBe('warn');
+    expect(told({ ...up, bgp: { ...bgp!, peers: [] } }).tone).toBe('bad');
+  });
+
+  test.each([
+    [{}, 'ok alive', 'ok synced', 'ok same'],
+    [{ synced: false }, 'ok alive', 'warn joining', 'ok same'],
+    [{ drift: true }, 'ok alive', 'ok synced', 'warn differs'],
+    [{ state: 'lost' }, 'bad lost', 'idle unknown', 'ok same'],
+    [{ state: 'left' }, 'idle left', 'idle unknown', 'ok same'],
+    [
+      { softwareVersion: null, configDigest: null, synced: false },
+      'ok alive',
+      'idle unknown',
+      'idle unknown',
+    ],
+  ] as const)('with %j', (change, ...expected) => {
+    const changed = { ...peer!, ...change };
+    const conditions = [peerCondition, syncedCondition, configCondition].map((of) => of(changed));
+    expect(conditions.map(({ tone, word }) => `${tone} ${word}`)).toEqual(expected);
+  });
+
+  const open = { open: true } as const;
+  const waiting = 'waiting for the flows of the other nodes';
+  test.each([
+    [open, 'snapshot', 'ok', 'synced', 'took over the flows of a peer'],
+    [open, 'alone', 'ok', 'synced', 'no other node was there'],
+    [open, 'first', 'ok', 'synced', 'all nodes started together'],
+    [open, 'deadline', 'warn', 'not synced', 'did not come in time'],
+    [{ open: false, reason: 'listening' }, null, 'warn', 'joining', `${waiting}: listening`],
+    [{ open: false, reason: 'snapshot' }, null, 'warn', 'joining', `${waiting}: a snapshot`],
+    [{ open: false, reason: 'snapshot', percent: 99.9 }, null, 'warn', 'joining', 'way, 99%'],
+  ] as const)('the gate %j by %s', (gate, syncedBy, tone, word, reason) => {
+    const changed = { ...status, gate, self: { ...status.self, syncedBy } };
+    const condition = gateCondition(changed, false);
+    expect(condition).toMatchObject({ tone, word });
+    expect(condition.reason).toContain(reason);
+    expect(condition.reason).not.toContain('meanwhile');
+  });
+
+  test('a node that kept its flows says that it announces while those of others come', () => {
+    const changed = { ...status, gate: { open: false, reason: 'listening' } as const };
+    expect(gateCondition(changed, true).reason).toContain('announces meanwhile');
+  });
+
+  test('up to eight are in the order of their names', () => {
+    const { open: shown, rest } = splitPeers(status.peers.toReversed());
+    expect(shown).toEqual(status.peers);
+    expect(rest).toEqual([]);
+  });
+
+  test('of many those come first that need attention', () => {
+    const many = fixtureSnapshot('forty').peers!.peers;
+    const { open: shown, rest } = splitPeers(many);
+    expect(shown[0]?.drift).toBe(true);
+    expect([shown.length, rest.length]).toEqual([8, 6]);
+    expect(new Set([...shown, ...rest])).toEqual(new Set(many));
+  });
+
+  test('everything that is counted is shown, with its rate and what it means', () => {
+    const rates = new Rates();
+    rates.add(fixtureSnapshot('usual', START_MS));
+    const later = fixtureSnapshot('usual', START_MS + 10_000);
+    rates.add(later);
+    const groups = groupsOf(later.peers!, rates);
+    const all = [...groups.flatMap(({ counters }) => counters)];
+    const { counters, merged, dropped, repair, icmp, queues } = later.peers!;
+    const keys = [counters, merged, dropped, repair, icmp, queues].flatMap((each) =>
+      Object.keys(each),
+    );
+    expect(all).toHaveLength(keys.length + 1);
+    expect(all.filter(({ help }) => help === '')).toEqual([]);
+    const sent = all.find(({ name }) => name === 'flows_sent');
+    expect(sent?.perS).toBeCloseTo(2930, 0);
+    expect(groups.at(-1)?.counters.every(({ perS }) => perS === undefined)).toBe(true);
+    const rejected = rejectCounters(later.peers!, rates);
+    expect(rejected).toHaveLength(Object.keys(later.peers!.rejects).length);
+    expect(rejected.find(({ name }) => name === 'forged')).toMatchObject({ value: 3, perS: 0 });
+  });
+
+  test('a rate is unknown where a peer restarted, or was not there before', () => {
+    const rates = new Rates();
+    rates.add(fixtureSnapshot('no-sync', START_MS));
+    rates.add(fixtureSnapshot('usual', START_MS + 1000));
+    expect(rates.of(({ peers }) => peers?.counters.flowsSent)).toBeUndefined();
+    rates.add({ ...usual, takenAtMs: START_MS + 2000, peers: { ...status, peers: fine } });
+    const received = ({ peers }: NodeSnapshot) => peers?.peers[0]?.flowsReceived;
+    expect(rates.of(received)).toBeUndefined();
+  });
+});
+
 describe('states in words', () => {
   const [vip] = fixtureSnapshot('usual').vips;
   const [service] = fixtureSnapshot('usual').services;
@@ -177,7 +294,8 @@ describe('states in words', () => {
 
   test('a VIP that waits for its first checks is no alarm, one without backends is', () => {
     const tone = (reason: string) => vipCondition({ ...vip!, announce: false, reason }, bgp).tone;
-    expect([tone('checks_pending'), tone('too_few_backends')]).toEqual(['warn', 'bad']);
+    expect([tone('checks_pending'), tone('not_synced')]).toEqual(['warn', 'warn']);
+    expect(tone('too_few_backends')).toBe('bad');
   });
 
   test.each([

@@ -1,11 +1,14 @@
+import type { FlowList, FlowQuery } from '../model/flow-query.ts';
 import type { NodeSnapshot } from '../snapshot.ts';
 
 /**
  * Where every answer comes from. `snapshot` is cheap: the same value until there is a newer one.
- * It throws a SkeinError while there is none yet.
+ * Both throw a SkeinError while there is nothing to tell yet.
  */
 export interface View {
   snapshot(): NodeSnapshot;
+  /** Walks the flow table, so it takes a while; `busy` when too many ask at once. */
+  flows?(query: FlowQuery): Promise<FlowList | 'busy'>;
 }
 
 /**

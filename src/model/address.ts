@@ -60,6 +60,11 @@ export function isUnicast(value: Address): boolean {
   return !['multicast', 'loopback', 'linkLocal', 'broadcast', 'unspecified'].includes(range);
 }
 
+/** 224.0.0.0/4 or ff00::/8. */
+export function isMulticast(value: Address): boolean {
+  return ipaddr.parse(value).range() === 'multicast';
+}
+
 /** The host prefix of an address: /32 or /128. */
 export function hostPrefix(value: Address): Prefix {
   return { address: value, length: familyOf(value) === 'ipv4' ? 32 : 128 };

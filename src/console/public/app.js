@@ -9,6 +9,7 @@ import { counters, flowTables } from './counters.js';
 import { byId, setAttribute, setText } from './dom.js';
 import { overview } from './overview.js';
 import { startPolling } from './poll.js';
+import { peers } from './peers.js';
 import { Rates } from './rates.js';
 import { services } from './services.js';
 import { vips } from './vips.js';
@@ -17,7 +18,7 @@ import { vips } from './vips.js';
 const TICK_MS = 1_000;
 
 const rates = new Rates();
-const views = [overview(), vips(), bgp(), services(), flowTables(), counters()];
+const views = [overview(), vips(), bgp(), peers(), services(), flowTables(), counters()];
 const showBanners = banners(() => {
   polling.now();
 });

@@ -59,7 +59,7 @@ function counterList(parent, emptyText) {
 }
 
 /** @returns {Part<Counter>} */
-function counterRow() {
+export function counterRow() {
   const name = element('code', {});
   const help = element('span', { class: 'help' });
   const value = element('span', { class: 'number' });

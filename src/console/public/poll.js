@@ -36,7 +36,8 @@ export function delayMs(failures, costMs) {
  */
 export function startPolling({ url, show, failed }) {
   let failures = 0;
-  let timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   /** @type {AbortController | undefined} */
   let asking;
 
@@ -51,7 +52,7 @@ export function startPolling({ url, show, failed }) {
     failures = typeof answer === 'string' ? failures + 1 : 0;
     if (typeof answer !== 'string') show(answer);
     else if (failures >= FAILURES_TOLD) failed(answer, delayMs(failures, 0));
-    timer = setTimeout(ask, delayMs(failures, performance.now() - startMs));
+    timer = setTimeout(() => void ask(), delayMs(failures, performance.now() - startMs));
   };
 
   document.addEventListener('visibilitychange', () => {

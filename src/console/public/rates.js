@@ -97,6 +97,19 @@ export class Rates {
     return ((value - before) * 1000) / elapsedMs;
   }
 
+  /**
+   * A second's share of any other counter of the snapshot.
+   * @param {(snapshot: NodeSnapshot) => number | undefined} read undefined: it is not there
+   * @returns {number | undefined}
+   */
+  of(read) {
+    const now = this.#now && read(this.#now);
+    const before = this.#before && read(this.#before);
+    const elapsedMs = this.#elapsedMs();
+    if (now === undefined || before === undefined || elapsedMs <= 0 || now < before) return;
+    return ((now - before) * 1000) / elapsedMs;
+  }
+
   /** @returns {TrafficRate | undefined} of all services together */
   ofNode() {
     let sum;

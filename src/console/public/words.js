@@ -4,18 +4,46 @@
 /** @import { Tone } from './dom.js' */
 import { plural } from './format.js';
 
+/** @typedef {NonNullable<NodeSnapshot['peers']>} PeersStatus */
+/** @typedef {PeersStatus['peers'][number]} Peer */
 /** @typedef {{ tone: Tone, word: string }} Condition */
 /** @typedef {{ tone: Tone, text: string, details: readonly string[] }} Overall */
 
 /** Withheld for now, and on the way to be announced (or on purpose): no reason for alarm. */
-const passingReasons = new Set(['checks_pending', 'not_programmed', 'stopping']);
+const passingReasons = new Set(['checks_pending', 'not_programmed', 'not_synced', 'stopping']);
 
 /**
  * The one line that says how the node is.
  * @param {NodeSnapshot} snapshot
  * @returns {Overall}
  */
-export function overall({ vips, bgp, stopping }) {
+export function overall(snapshot) {
+  const told = announcing(snapshot);
+  if (snapshot.stopping || snapshot.peers === null) return told;
+  const trouble = peerTrouble(snapshot.peers);
+  if (trouble.length === 0) return told;
+  const tone = told.tone === 'ok' ? 'warn' : told.tone;
+  return { ...told, tone, details: [...told.details, ...trouble] };
+}
+
+/**
+ * What is wrong among the peers; nothing of those that left in order.
+ * @param {PeersStatus} status
+ */
+function peerTrouble({ peers }) {
+  const lost = peers.filter(({ state }) => state === 'lost').length;
+  const drifted = peers.filter(({ state, drift }) => state === 'alive' && drift).length;
+  return [
+    ...(lost > 0 ? [`${lost} of ${plural(peers.length, 'peer')} lost`] : []),
+    ...(drifted > 0 ? [`${plural(drifted, 'peer')} with another configuration`] : []),
+  ];
+}
+
+/**
+ * @param {NodeSnapshot} snapshot
+ * @returns {Overall}
+ */
+function announcing({ vips, bgp, stopping }) {
   const announced = vips.filter(({ announce }) => announce);
   const withheld = vips.filter(({ announce }) => !announce);
   if (stopping) {
@@ -153,6 +181,78 @@ export function bfdCondition(bfd) {
 export function daemonCondition(daemon) {
   if (daemon === 'connected') return { tone: 'ok', word: 'connected' };
   return { tone: daemon === 'connecting' ? 'warn' : 'bad', word: daemon };
+}
+
+/**
+ * @param {Peer} peer
+ * @returns {Condition}
+ */
+export function peerCondition({ state }) {
+  switch (state) {
+    case 'alive':
+      return { tone: 'ok', word: 'alive' };
+    case 'lost':
+      return { tone: 'bad', word: 'lost' };
+    case 'left':
+      return { tone: 'idle', word: 'left' };
+  }
+}
+
+/**
+ * Whether a peer has the flows of the others; nothing is known of one that is not there.
+ * @param {Peer} peer
+ * @returns {Condition}
+ */
+export function syncedCondition({ state, softwareVersion, synced }) {
+  if (state !== 'alive' || softwareVersion === null) return { tone: 'idle', word: 'unknown' };
+  return synced ? { tone: 'ok', word: 'synced' } : { tone: 'warn', word: 'joining' };
+}
+
+/**
+ * Whether a peer runs the configuration of this node; the last that was heard of it counts.
+ * @param {Peer} peer
+ * @returns {Condition}
+ */
+export function configCondition({ configDigest, drift }) {
+  if (configDigest === null) return { tone: 'idle', word: 'unknown' };
+  return drift ? { tone: 'warn', word: 'differs' } : { tone: 'ok', word: 'same' };
+}
+
+/**
+ * Whether this node has the flows of its peers, and what that means for its VIPs. A node that took
+ * over its own maps has flows, and announces while those of the others come.
+ * @param {PeersStatus} status
+ * @param {boolean} adopted
+ * @returns {Condition & { reason: string }}
+ */
+export function gateCondition({ gate, self }, adopted) {
+  if (!gate.open) {
+    const how =
+      gate.reason === 'listening'
+        ? 'listening for them'
+        : `a snapshot is on its way${gate.percent === undefined ? '' : `, ${Math.floor(gate.percent)}%`}`;
+    const meanwhile = adopted ? '; it announces meanwhile with the flows that it kept' : '';
+    return {
+      tone: 'warn',
+      word: 'joining',
+      reason: `waiting for the flows of the other nodes: ${how}${meanwhile}`,
+    };
+  }
+  switch (self.syncedBy) {
+    case 'snapshot':
+      return { tone: 'ok', word: 'synced', reason: 'took over the flows of a peer at its start' };
+    case 'alone':
+      return { tone: 'ok', word: 'synced', reason: 'no other node was there at its start' };
+    case 'first':
+      return { tone: 'ok', word: 'synced', reason: 'all nodes started together, without flows' };
+    case 'deadline':
+    case null:
+      return {
+        tone: 'warn',
+        word: 'not synced',
+        reason: 'the flows of the other nodes did not come in time: it announces without them',
+      };
+  }
 }
 
 /**

@@ -32,8 +32,8 @@ test('a newer snapshot is not answered with the text of the older one', async ()
 });
 
 test('the node is given without its lists', async () => {
-  const { bgp, vips, services, counters, ...node } = snapshot;
-  expect([bgp, vips, services, counters]).not.toContain(undefined);
+  const { bgp, peers, vips, services, counters, ...node } = snapshot;
+  expect([bgp, peers, vips, services, counters]).not.toContain(undefined);
   expect(await json('/node')).toEqual(onTheWire(node));
 });
 
@@ -42,6 +42,7 @@ test.each([
   ['/services', { services: snapshot.services }],
   ['/counters', { counters: snapshot.counters, tables: snapshot.dataplane.tables }],
   ['/bgp', snapshot.bgp],
+  ['/peers', snapshot.peers],
 ])('%s is a part of it', async (path, expected) => {
   expect(await json(path)).toEqual(onTheWire(expected));
 });
@@ -51,6 +52,13 @@ test('without a bgp section there is no BGP to be shown', async () => {
   const response = await silent.request('/api/v1/bgp');
   expect(response.status).toBe(404);
   expect(await response.json()).toMatchObject({ error: { code: 'bgp_not_configured' } });
+});
+
+test('without a sync section there are no peers to be shown', async () => {
+  const alone = createConsole({ snapshot: () => fixtureSnapshot('no-sync') });
+  const response = await alone.request('/api/v1/peers');
+  expect(response.status).toBe(404);
+  expect(await response.json()).toMatchObject({ error: { code: 'sync_not_configured' } });
 });
 
 describe('one service', () => {

@@ -1,6 +1,6 @@
 /**
- * `/api/v1`: the snapshot as JSON, whole and in parts. A list stays an object with one key, so that
- * it can grow fields.
+ * `/api/v1`: the snapshot as JSON, whole and in parts, and flows by filter. A list stays an object
+ * with one key, so that it can grow fields.
  *
  * The id of a service is part of the path as it stands, slash included: `/services/tcp/192.0.2.1:80`.
  * Clients that escape it whole (`tcp%2F192.0.2.1%3A80`, `%5B2001:db8::1%5D`) mean the same.
@@ -9,6 +9,7 @@ import { Hono } from 'hono';
 import type { NodeSnapshot } from '../../snapshot.ts';
 import { refuse } from '../errors.ts';
 import { perSnapshot, type View } from '../view.ts';
+import { answerFlows } from './flows.ts';
 
 export function apiRoutes(view: View): Hono {
   const app = new Hono();
@@ -32,6 +33,12 @@ export function apiRoutes(view: View): Hono {
     if (bgp !== null) return c.json(bgp);
     return refuse(c, 'bgp_not_configured', 'the cluster document has no bgp section');
   });
+  app.get('/peers', (c) => {
+    const { peers } = view.snapshot();
+    if (peers !== null) return c.json(peers);
+    return refuse(c, 'sync_not_configured', 'the cluster document has no sync section');
+  });
+  app.get('/flows', (c) => answerFlows(c, view));
   app.get('/services', (c) => c.json({ services: view.snapshot().services }));
   app.get('/services/:id{.+}', (c) => {
     const id = c.req.param('id');
@@ -48,7 +55,7 @@ export function apiRoutes(view: View): Hono {
 
 function nodeOf(
   snapshot: NodeSnapshot,
-): Omit<NodeSnapshot, 'bgp' | 'vips' | 'services' | 'counters'> {
+): Omit<NodeSnapshot, 'bgp' | 'peers' | 'vips' | 'services' | 'counters'> {
   const { node, cluster, version, startedAtMs, takenAtMs, stopping, config, dataplane } = snapshot;
   return { node, cluster, version, startedAtMs, takenAtMs, stopping, config, dataplane };
 }

@@ -22,7 +22,7 @@ interface Asset {
 
 const assets: readonly Asset[] = [
   { path: '/', file: 'index.html', type: types.html },
-  ...['style.css', 'panels.css', 'services.css', 'narrow.css'].map((file) => ({
+  ...['style.css', 'panels.css', 'services.css', 'peers.css', 'narrow.css'].map((file) => ({
     path: `/${file}`,
     file,
     type: types.css,
@@ -38,10 +38,13 @@ const assets: readonly Asset[] = [
     'dom.js',
     'format.js',
     'overview.js',
+    'peers.js',
     'poll.js',
     'rates.js',
     'services.js',
     'sparkline.js',
+    'sync-counters.js',
+    'sync-words.js',
     'vips.js',
     'words.js',
   ].map((file) => ({ path: `/${file}`, file, type: types.js })),
