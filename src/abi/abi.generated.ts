@@ -9,11 +9,14 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = '6fdc58781a6ecb54';
+export const LAYOUT_DIGEST = '0818014be2a84ac8';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
 export const PROBE_PORT_COUNT = 4096;
+export const INBOX_RECORDS = 2048;
+export const DIGEST_BUCKETS = 1024;
+export const ICMP_PACKET_BYTES_MAX = 1280;
 
 /** enum flow_state */
 export const FlowState = {
@@ -29,6 +32,24 @@ export const FlowState = {
 /** enum flow_flag */
 export const FlowFlag = {
   FLOW_GUESS: 1,
+} as const;
+
+/** enum flow_change */
+export const FlowChange = {
+  FLOW_OPENED: 0,
+  FLOW_REFRESHED: 1,
+  FLOW_CLOSED: 2,
+} as const;
+
+/** enum merge_outcome */
+export const MergeOutcome = {
+  MERGE_ADDED: 0,
+  MERGE_REPLACED: 1,
+  MERGE_REFRESHED: 2,
+  MERGE_IGNORED: 3,
+  MERGE_REMOVED: 4,
+  MERGE_FULL: 5,
+  MERGE_OUTCOME_COUNT: 6,
 } as const;
 
 /** enum affinity */
@@ -59,12 +80,14 @@ export const COUNTERS = [
   { name: 'flow_guessed', drop: false, help: 'Mid-flow TCP packets without a record, placed by hash' },
   { name: 'flow_table_full', drop: false, help: 'Flows that stayed embryonic since their table was full' },
   { name: 'flow_expired', drop: false, help: 'Flows removed after their idle timeout' },
-  { name: 'flow_replaced', drop: false, help: 'Flows placed anew since their backend was removed or reused' },
+  { name: 'flow_replaced', drop: false, help: 'Flows placed anew: their backend is gone or down, or a SYN used a closed one\'s ports again' },
   { name: 'neighbour_stale', drop: false, help: 'Packets sent by the last known MAC address while it is resolved again' },
+  { name: 'change_lost', drop: false, help: 'Changes of flows that the peers were not told, since the buffer was full' },
+  { name: 'icmp_forwarded', drop: false, help: 'ICMP errors sent to the backend whose flow they quote' },
   { name: 'malformed', drop: true, help: 'Headers to a VIP that contradict themselves or are cut short' },
   { name: 'fragment', drop: true, help: 'Fragments to a VIP' },
   { name: 'ip_options', drop: true, help: 'IPv6 extension headers to a VIP' },
-  { name: 'protocol', drop: true, help: 'Neither TCP nor UDP nor an echo request, to a VIP' },
+  { name: 'protocol', drop: true, help: 'Neither TCP nor UDP nor ICMP that is understood, to a VIP' },
   { name: 'no_service', drop: true, help: 'A port of a VIP on which no service is configured' },
   { name: 'no_backend', drop: true, help: 'New flows of a service without a backend that is up' },
   { name: 'no_route', drop: true, help: 'The kernel has no usable route to the backend' },
@@ -72,6 +95,11 @@ export const COUNTERS = [
   { name: 'no_neighbour', drop: true, help: 'The backend\'s MAC address is not known (yet)' },
   { name: 'probe_unknown', drop: true, help: 'Packets of the probe interface for no backend' },
   { name: 'probe_no_port', drop: true, help: 'Health checks that found no free port for the way' },
+  { name: 'icmp_malformed', drop: true, help: 'ICMP errors to a VIP that quote too little, or no TCP or UDP' },
+  { name: 'icmp_forged', drop: true, help: 'ICMP errors to a VIP that quote a packet which the VIP did not send' },
+  { name: 'icmp_relayed', drop: true, help: 'ICMP errors of flows that are not known here, handed to the peers' },
+  { name: 'icmp_limited', drop: true, help: 'ICMP errors that were not handed to the peers: too many at once' },
+  { name: 'icmp_unknown', drop: true, help: 'ICMP errors from a peer whose flow is not known here either' },
   { name: 'internal', drop: true, help: 'An invariant of the program does not hold: a bug' },
 ] as const;
 
@@ -85,6 +113,15 @@ export interface Flow4Key {
 }
 
 export const FLOW4_KEY_BYTES = 16;
+
+/** Where its fields begin: for those who read many at a time. */
+export const FLOW4_KEY_AT = {
+  saddr: 0,
+  daddr: 4,
+  sport: 8,
+  dport: 10,
+  l4Proto: 12,
+} as const;
 
 export function readFlow4Key(view: DataView, at = 0): Flow4Key {
   return {
@@ -120,6 +157,15 @@ export interface Flow6Key {
 }
 
 export const FLOW6_KEY_BYTES = 40;
+
+/** Where its fields begin: for those who read many at a time. */
+export const FLOW6_KEY_AT = {
+  saddr: 0,
+  daddr: 16,
+  sport: 32,
+  dport: 34,
+  l4Proto: 36,
+} as const;
 
 export function readFlow6Key(view: DataView, at = 0): Flow6Key {
   return {
@@ -157,6 +203,16 @@ export interface Flow {
 
 export const FLOW_BYTES = 16;
 
+/** Where its fields begin: for those who read many at a time. */
+export const FLOW_AT = {
+  backend: 0,
+  seenMs: 4,
+  openedMs: 8,
+  generation: 12,
+  state: 14,
+  flags: 15,
+} as const;
+
 export function readFlow(view: DataView, at = 0): Flow {
   return {
     backend: view.getUint32(at + 0, true),
@@ -183,6 +239,142 @@ export function encodeFlow(value: Flow): Uint8Array {
   return bytes;
 }
 
+/** struct flow_record */
+export interface FlowRecord {
+  readonly keySaddr: Uint8Array;
+  readonly keyDaddr: Uint8Array;
+  readonly keySport: number;
+  readonly keyDport: number;
+  readonly keyL4Proto: number;
+  readonly flowBackend: number;
+  readonly flowSeenMs: number;
+  readonly flowOpenedMs: number;
+  readonly flowGeneration: number;
+  readonly flowState: number;
+  readonly flowFlags: number;
+  readonly isIpv6: number;
+  readonly change: number;
+}
+
+export const FLOW_RECORD_BYTES = 64;
+
+/** Where its fields begin: for those who read many at a time. */
+export const FLOW_RECORD_AT = {
+  keySaddr: 0,
+  keyDaddr: 16,
+  keySport: 32,
+  keyDport: 34,
+  keyL4Proto: 36,
+  flowBackend: 40,
+  flowSeenMs: 44,
+  flowOpenedMs: 48,
+  flowGeneration: 52,
+  flowState: 54,
+  flowFlags: 55,
+  isIpv6: 56,
+  change: 57,
+} as const;
+
+export function readFlowRecord(view: DataView, at = 0): FlowRecord {
+  return {
+    keySaddr: bytesAt(view, at + 0, 16),
+    keyDaddr: bytesAt(view, at + 16, 16),
+    keySport: view.getUint16(at + 32, false),
+    keyDport: view.getUint16(at + 34, false),
+    keyL4Proto: view.getUint8(at + 36),
+    flowBackend: view.getUint32(at + 40, true),
+    flowSeenMs: view.getUint32(at + 44, true),
+    flowOpenedMs: view.getUint32(at + 48, true),
+    flowGeneration: view.getUint16(at + 52, true),
+    flowState: view.getUint8(at + 54),
+    flowFlags: view.getUint8(at + 55),
+    isIpv6: view.getUint8(at + 56),
+    change: view.getUint8(at + 57),
+  };
+}
+
+export function writeFlowRecord(view: DataView, at: number, value: FlowRecord): void {
+  putBytes(view, at + 0, 16, value.keySaddr);
+  putBytes(view, at + 16, 16, value.keyDaddr);
+  view.setUint16(at + 32, value.keySport, false);
+  view.setUint16(at + 34, value.keyDport, false);
+  view.setUint8(at + 36, value.keyL4Proto);
+  view.setUint32(at + 40, value.flowBackend, true);
+  view.setUint32(at + 44, value.flowSeenMs, true);
+  view.setUint32(at + 48, value.flowOpenedMs, true);
+  view.setUint16(at + 52, value.flowGeneration, true);
+  view.setUint8(at + 54, value.flowState);
+  view.setUint8(at + 55, value.flowFlags);
+  view.setUint8(at + 56, value.isIpv6);
+  view.setUint8(at + 57, value.change);
+}
+
+export function encodeFlowRecord(value: FlowRecord): Uint8Array {
+  const bytes = new Uint8Array(FLOW_RECORD_BYTES);
+  writeFlowRecord(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct merge_request */
+export interface MergeRequest {
+  readonly records: number;
+}
+
+export const MERGE_REQUEST_BYTES = 8;
+
+/** Where its fields begin: for those who read many at a time. */
+export const MERGE_REQUEST_AT = {
+  records: 0,
+} as const;
+
+export function readMergeRequest(view: DataView, at = 0): MergeRequest {
+  return {
+    records: view.getUint32(at + 0, true),
+  };
+}
+
+export function writeMergeRequest(view: DataView, at: number, value: MergeRequest): void {
+  view.setUint32(at + 0, value.records, true);
+}
+
+export function encodeMergeRequest(value: MergeRequest): Uint8Array {
+  const bytes = new Uint8Array(MERGE_REQUEST_BYTES);
+  writeMergeRequest(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct icmp_event */
+export interface IcmpEvent {
+  readonly bytes: number;
+  readonly packet: Uint8Array;
+}
+
+export const ICMP_EVENT_BYTES = 1284;
+
+/** Where its fields begin: for those who read many at a time. */
+export const ICMP_EVENT_AT = {
+  bytes: 0,
+  packet: 4,
+} as const;
+
+export function readIcmpEvent(view: DataView, at = 0): IcmpEvent {
+  return {
+    bytes: view.getUint32(at + 0, true),
+    packet: bytesAt(view, at + 4, 1280),
+  };
+}
+
+export function writeIcmpEvent(view: DataView, at: number, value: IcmpEvent): void {
+  view.setUint32(at + 0, value.bytes, true);
+  putBytes(view, at + 4, 1280, value.packet);
+}
+
+export function encodeIcmpEvent(value: IcmpEvent): Uint8Array {
+  const bytes = new Uint8Array(ICMP_EVENT_BYTES);
+  writeIcmpEvent(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
 /** struct service_key */
 export interface ServiceKey {
   readonly vip: Uint8Array;
@@ -191,6 +383,13 @@ export interface ServiceKey {
 }
 
 export const SERVICE_KEY_BYTES = 20;
+
+/** Where its fields begin: for those who read many at a time. */
+export const SERVICE_KEY_AT = {
+  vip: 0,
+  port: 16,
+  l4Proto: 18,
+} as const;
 
 export function readServiceKey(view: DataView, at = 0): ServiceKey {
   return {
@@ -220,6 +419,13 @@ export interface Service {
 }
 
 export const SERVICE_BYTES = 16;
+
+/** Where its fields begin: for those who read many at a time. */
+export const SERVICE_AT = {
+  index: 0,
+  ringSlots: 4,
+  affinity: 8,
+} as const;
 
 export function readService(view: DataView, at = 0): Service {
   return {
@@ -253,6 +459,17 @@ export interface Backend {
 }
 
 export const BACKEND_BYTES = 48;
+
+/** Where its fields begin: for those who read many at a time. */
+export const BACKEND_AT = {
+  address: 0,
+  vip: 16,
+  service: 32,
+  weight: 36,
+  generation: 40,
+  state: 42,
+  mode: 43,
+} as const;
 
 export function readBackend(view: DataView, at = 0): Backend {
   return {
@@ -299,6 +516,21 @@ export interface BackendLocal {
 
 export const BACKEND_LOCAL_BYTES = 64;
 
+/** Where its fields begin: for those who read many at a time. */
+export const BACKEND_LOCAL_AT = {
+  packets: 0,
+  bytes: 8,
+  flowsScheduled: 16,
+  flowsEstablished: 24,
+  flowsEnded: 32,
+  resolvedMs: 40,
+  ifindex: 44,
+  dmac: 48,
+  smac: 54,
+  generation: 60,
+  refusal: 62,
+} as const;
+
 export function readBackendLocal(view: DataView, at = 0): BackendLocal {
   return {
     packets: view.getBigUint64(at + 0, true),
@@ -339,6 +571,7 @@ export function encodeBackendLocal(value: BackendLocal): Uint8Array {
 export interface Settings {
   readonly timeoutMs: readonly number[];
   readonly probeOutIfindex: number;
+  readonly sharing: number;
   readonly node4: Uint8Array;
   readonly node6: Uint8Array;
   readonly probeSource4: Uint8Array;
@@ -351,10 +584,26 @@ export interface Settings {
 
 export const SETTINGS_BYTES = 2184;
 
+/** Where its fields begin: for those who read many at a time. */
+export const SETTINGS_AT = {
+  timeoutMs: 0,
+  probeOutIfindex: 24,
+  sharing: 28,
+  node4: 32,
+  node6: 48,
+  probeSource4: 64,
+  probeSource6: 80,
+  probeSourceMac: 96,
+  probeBase4: 104,
+  probeBase6: 120,
+  vipFilter: 136,
+} as const;
+
 export function readSettings(view: DataView, at = 0): Settings {
   return {
     timeoutMs: Array.from({ length: 6 }, (_, i) => view.getUint32(at + 0 + i * 4, true)),
     probeOutIfindex: view.getUint32(at + 24, true),
+    sharing: view.getUint32(at + 28, true),
     node4: bytesAt(view, at + 32, 16),
     node6: bytesAt(view, at + 48, 16),
     probeSource4: bytesAt(view, at + 64, 16),
@@ -371,6 +620,7 @@ export function writeSettings(view: DataView, at: number, value: Settings): void
     view.setUint32(at + 0 + i * 4, each, true);
   });
   view.setUint32(at + 24, value.probeOutIfindex, true);
+  view.setUint32(at + 28, value.sharing, true);
   putBytes(view, at + 32, 16, value.node4);
   putBytes(view, at + 48, 16, value.node6);
   putBytes(view, at + 64, 16, value.probeSource4);
@@ -396,6 +646,12 @@ export interface Sweep {
 }
 
 export const SWEEP_BYTES = 16;
+
+/** Where its fields begin: for those who read many at a time. */
+export const SWEEP_AT = {
+  scanned: 0,
+  expired: 8,
+} as const;
 
 export function readSweep(view: DataView, at = 0): Sweep {
   return {

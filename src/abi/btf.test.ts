@@ -79,6 +79,61 @@ test('fields are in the order of the struct, with their offsets', () => {
   ]);
 });
 
+describe('a struct inside a struct', () => {
+  const inner: BtfType = {
+    id: 50,
+    kind: 'STRUCT',
+    name: 'inner',
+    size: 20,
+    members: [
+      { name: 'saddr', type_id: 8, bits_offset: 0 },
+      { name: 'sport_be', type_id: 5, bits_offset: 128 },
+      { name: 'reserved', type_id: 2, bits_offset: 144 },
+    ],
+  };
+  const outer: BtfType = {
+    id: 51,
+    kind: 'STRUCT',
+    name: 'outer',
+    size: 24,
+    members: [
+      { name: 'a', type_id: 3, bits_offset: 0 },
+      { name: 'key', type_id: 50, bits_offset: 32 },
+    ],
+  };
+  const within = (size: number, ...members: readonly [string, number, number][]) => [
+    ...struct(size, ...members),
+    inner,
+    outer,
+  ];
+
+  test('gives its own fields, under the outer name and where they lie', () => {
+    const [made] = structsOf(within(24, ['key', 50, 0], ['b', 3, 20]), ['thing']);
+    expect(made?.fields).toMatchObject([
+      { name: 'keySaddr', offset: 0, bytes: 16, kind: 'bytes', hidden: false },
+      { name: 'keySport', offset: 16, bytes: 2, bigEndian: true, hidden: false },
+      { name: 'keyReserved', offset: 18, bytes: 2, hidden: true },
+      { name: 'b', offset: 20, bytes: 4, hidden: false },
+    ]);
+  });
+
+  test('to any depth', () => {
+    const [made] = structsOf(within(28, ['b', 3, 0], ['x', 51, 4]), ['thing']);
+    expect(made?.fields.map(({ name, offset, hidden }) => [name, offset, hidden])).toEqual([
+      ['b', 0, false],
+      ['xA', 4, false],
+      ['xKeySaddr', 8, false],
+      ['xKeySport', 24, false],
+      ['xKeyReserved', 26, true],
+    ]);
+  });
+
+  test('is searched for holes', () => {
+    const types = within(28, ['a', 3, 0], ['key', 50, 8]);
+    expect(() => structsOf(types, ['thing'])).toThrow('thing: hole before keySaddr');
+  });
+});
+
 describe('what must not cross the boundary', () => {
   const rows = [
     { name: 'a hole', types: struct(8, ['a', 1, 0], ['b', 3, 4]), why: 'hole before b' },

@@ -43,7 +43,7 @@ export function structsOf(types: readonly BtfType[], names: readonly string[]): 
   return names.map((name) => {
     const type = types.find((each) => each.kind === 'STRUCT' && each.name === name);
     if (type === undefined) throw new Error(`no struct ${name} in the BTF`);
-    const fields = (type.members ?? []).map((member) => fieldOf(byId, name, member));
+    const fields = (type.members ?? []).flatMap((member) => fieldsOf(byId, name, member));
     const bytes = type.size ?? 0;
     rejectGaps(name, bytes, fields);
     return { name, bytes, fields };
@@ -54,6 +54,21 @@ function typeOf(byId: ReadonlyMap<number, BtfType>, id: number): BtfType {
   const type = byId.get(id);
   if (type === undefined) throw new Error(`no BTF type ${id}`);
   return type;
+}
+
+/** A struct inside a struct gives its own fields, with the outer name before theirs. */
+function fieldsOf(byId: ReadonlyMap<number, BtfType>, struct: string, member: BtfMember): Field[] {
+  const type = typeOf(byId, member.type_id);
+  if (type.kind !== 'STRUCT' || type.name === 'ip_address') return [fieldOf(byId, struct, member)];
+  return (type.members ?? []).flatMap((inner) => {
+    const name = `${member.name}_${inner.name}`;
+    const bits_offset = member.bits_offset + inner.bits_offset;
+    const hidden = inner.name.startsWith('reserved');
+    return fieldsOf(byId, struct, { ...inner, name, bits_offset }).map((field) => ({
+      ...field,
+      hidden: field.hidden || hidden,
+    }));
+  });
 }
 
 function fieldOf(byId: ReadonlyMap<number, BtfType>, struct: string, member: BtfMember): Field {

@@ -23,6 +23,9 @@ const STRUCTS = [
   'flow4_key',
   'flow6_key',
   'flow',
+  'flow_record',
+  'merge_request',
+  'icmp_event',
   'service_key',
   'service',
   'backend',
@@ -30,7 +33,15 @@ const STRUCTS = [
   'settings',
   'sweep',
 ];
-const ENUMS = ['flow_state', 'flow_flag', 'affinity', 'backend_state', 'forwarding_mode'];
+const ENUMS = [
+  'flow_state',
+  'flow_flag',
+  'flow_change',
+  'merge_outcome',
+  'affinity',
+  'backend_state',
+  'forwarding_mode',
+];
 
 /** The comment after each entry of enum counter, which BTF does not carry. */
 export function counterDocs(header: string): CounterDoc[] {

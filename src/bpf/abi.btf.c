@@ -8,6 +8,9 @@
 struct flow4_key abi_flow4_key;
 struct flow6_key abi_flow6_key;
 struct flow abi_flow;
+struct flow_record abi_flow_record;
+struct merge_request abi_merge_request;
+struct icmp_event abi_icmp_event;
 struct service_key abi_service_key;
 struct service abi_service;
 struct backend abi_backend;
@@ -16,6 +19,8 @@ struct settings abi_settings;
 struct sweep abi_sweep;
 enum flow_state abi_flow_state;
 enum flow_flag abi_flow_flag;
+enum flow_change abi_flow_change;
+enum merge_outcome abi_merge_outcome;
 enum affinity abi_affinity;
 enum backend_state abi_backend_state;
 enum forwarding_mode abi_forwarding_mode;

@@ -42,7 +42,7 @@ enum flow_state {
 	FLOW_STATE_COUNT = 6,
 };
 
-/* Flags of a flow. */
+/* Flags of a flow; the upper seven bits tell when a peer or this node last spoke of it. */
 enum flow_flag {
 	/* Made from a mid-flow packet: the backend is what the hash says, not what is known. */
 	FLOW_GUESS = 1,
@@ -83,6 +83,63 @@ struct flow {
 	__u8 flags;
 };
 ABI_SIZE(struct flow, 16);
+
+/* What happened to a flow, as peers are told of it. */
+enum flow_change {
+	FLOW_OPENED = 0,
+	FLOW_REFRESHED = 1,
+	FLOW_CLOSED = 2,
+};
+
+/* A flow on its way between the tables and the supervisor; IPv4 addresses are mapped. */
+struct flow_record {
+	struct flow6_key key;
+	struct flow flow;
+	__u8 is_ipv6;
+	/* enum flow_change. */
+	__u8 change;
+	__u16 reserved;
+	__u32 reserved2;
+};
+ABI_SIZE(struct flow_record, 64);
+
+/* Records that one merge takes. */
+#define INBOX_RECORDS 2048
+
+struct merge_request {
+	__u32 records;
+	__u32 reserved;
+};
+ABI_SIZE(struct merge_request, 8);
+
+/* What became of a record; counted in `merge_tally`. */
+enum merge_outcome {
+	MERGE_ADDED = 0,
+	MERGE_REPLACED = 1,
+	MERGE_REFRESHED = 2,
+	MERGE_IGNORED = 3,
+	MERGE_REMOVED = 4,
+	MERGE_FULL = 5,
+	MERGE_OUTCOME_COUNT = 6,
+};
+
+/* Buckets of the table digest; flow-hash.ts says how they are made. */
+#define DIGEST_BUCKETS 1024
+
+/* An ICMP error from its IP header on, cut to what routers quote and more. */
+#define ICMP_PACKET_BYTES_MAX 1280
+
+struct icmp_event {
+	__u32 bytes;
+	__u8 packet[ICMP_PACKET_BYTES_MAX];
+};
+ABI_SIZE(struct icmp_event, 4 + ICMP_PACKET_BYTES_MAX);
+
+struct relay_bucket {
+	__u32 filled_ms;
+	__u32 spent;
+};
+ABI_SIZE(struct relay_bucket, 8);
 
 struct service_key {
 	struct ip_address vip;
@@ -168,7 +225,8 @@ struct settings {
 	__u32 timeout_ms[FLOW_STATE_COUNT];
 	/* The veth pair of the health checks: `probe_out_ifindex` carries the probe program. */
 	__u32 probe_out_ifindex;
-	__u32 reserved;
+	/* Other than 0: there are peers to tell of flows. */
+	__u32 sharing;
 	/* The node's own addresses; all zero where it has none of that family. */
 	struct ip_address node4;
 	struct ip_address node6;
@@ -227,12 +285,14 @@ enum counter {
 	COUNT_FLOW_GUESSED, /* Mid-flow TCP packets without a record, placed by hash */
 	COUNT_FLOW_TABLE_FULL, /* Flows that stayed embryonic since their table was full */
 	COUNT_FLOW_EXPIRED, /* Flows removed after their idle timeout */
-	COUNT_FLOW_REPLACED, /* Flows placed anew since their backend was removed or reused */
+	COUNT_FLOW_REPLACED, /* Flows placed anew: their backend is gone or down, or a SYN used a closed one's ports again */
 	COUNT_NEIGHBOUR_STALE, /* Packets sent by the last known MAC address while it is resolved again */
+	COUNT_CHANGE_LOST, /* Changes of flows that the peers were not told, since the buffer was full */
+	COUNT_ICMP_FORWARDED, /* ICMP errors sent to the backend whose flow they quote */
 	DROP_MALFORMED, /* Headers to a VIP that contradict themselves or are cut short */
 	DROP_FRAGMENT, /* Fragments to a VIP */
 	DROP_IP_OPTIONS, /* IPv6 extension headers to a VIP */
-	DROP_PROTOCOL, /* Neither TCP nor UDP nor an echo request, to a VIP */
+	DROP_PROTOCOL, /* Neither TCP nor UDP nor ICMP that is understood, to a VIP */
 	DROP_NO_SERVICE, /* A port of a VIP on which no service is configured */
 	DROP_NO_BACKEND, /* New flows of a service without a backend that is up */
 	DROP_NO_ROUTE, /* The kernel has no usable route to the backend */
@@ -240,6 +300,11 @@ enum counter {
 	DROP_NO_NEIGHBOUR, /* The backend's MAC address is not known (yet) */
 	DROP_PROBE_UNKNOWN, /* Packets of the probe interface for no backend */
 	DROP_PROBE_NO_PORT, /* Health checks that found no free port for the way */
+	DROP_ICMP_MALFORMED, /* ICMP errors to a VIP that quote too little, or no TCP or UDP */
+	DROP_ICMP_FORGED, /* ICMP errors to a VIP that quote a packet which the VIP did not send */
+	DROP_ICMP_RELAYED, /* ICMP errors of flows that are not known here, handed to the peers */
+	DROP_ICMP_LIMITED, /* ICMP errors that were not handed to the peers: too many at once */
+	DROP_ICMP_UNKNOWN, /* ICMP errors from a peer whose flow is not known here either */
 	DROP_INTERNAL, /* An invariant of the program does not hold: a bug */
 	COUNTER_COUNT,
 };

@@ -101,7 +101,7 @@ describe.each(PLANS)('$family', (plan) => {
     { sent: 1, state: 'draining', to: 2, counted: {} },
     { sent: 1, state: 'down', to: 2, counted: {} },
     { sent: 2, state: 'draining', to: 1, counted: {} },
-    { sent: 2, state: 'down', to: 1, counted: {} },
+    { sent: 2, state: 'down', to: 2, counted: { flow_replaced: 1 } },
     { sent: 2, state: 'removed', to: 2, counted: { flow_replaced: 1 } },
   ] as const;
 

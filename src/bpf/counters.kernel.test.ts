@@ -7,16 +7,29 @@ import { COUNTERS } from '../abi/abi.generated.ts';
 import type { Address } from '../model/address.ts';
 import { ip as runIp, PLANS, UPLINK, type Plan } from './fixture-network.ts';
 import { Fixture, service, TIMEOUTS, type CounterName, type Outcome } from './fixture.ts';
-import { ECHO, icmp, ip, patched, PROTOCOL, tcp, udp } from './packet.ts';
+import {
+  ECHO,
+  ETHERNET_BYTES,
+  icmp,
+  ip,
+  patched,
+  PROTOCOL,
+  tcp,
+  udp,
+  type TcpFields,
+} from './packet.ts';
 
 const WAIT = { timeout: 30_000, interval: 20 };
 const FLOWS = 16;
+const REPEATS_MAX = 10_000;
+/** A hundredth of what the ring buffer of 16 MiB holds. */
+const CHANGES_AT_ONCE = 2_330;
 
 let fixture: Fixture;
 
 beforeAll(async () => {
   const limits = { services: 16, backends: 64, flows: FLOWS, embryonicFlows: 4096 };
-  fixture = await Fixture.open({ limits });
+  fixture = await Fixture.open({ limits, sharing: true });
 });
 afterAll(async () => {
   await fixture.close();
@@ -40,6 +53,24 @@ function establish(plan: Plan, sport = 40000): Outcome {
 async function sendTo(plan: Plan, backend: Address): Promise<Outcome> {
   await fixture.program(web(plan, backend));
   return fixture.send(segment(plan, 'S'));
+}
+
+/** An ICMP error about an answer to the flow of `segment`; `change` is made to what it quotes. */
+function icmpError(plan: Plan, change: Partial<TcpFields> = {}): Uint8Array {
+  const between = { source: plan.vip, destination: plan.client, sport: 80, dport: 40000 };
+  const payload = tcp({ ...between, flags: 'A', ...change }).subarray(ETHERNET_BYTES);
+  // Time exceeded: RFC 792, RFC 4443.
+  const type = plan.family === 'ipv4' ? 11 : 3;
+  return icmp({ source: plan.stranger, destination: plan.vip, type, payload });
+}
+
+/** Until `send` has counted it. */
+function repeatUntil(name: CounterName, send: () => Outcome): Outcome {
+  for (let sent = 0; sent < REPEATS_MAX; sent += 1) {
+    const outcome = send();
+    if (outcome.counted[name] !== undefined) return outcome;
+  }
+  throw new Error(`${name} was not counted within ${REPEATS_MAX} packets`);
 }
 
 /** The first packet of a check of the first backend. */
@@ -186,6 +217,64 @@ const CASES: Readonly<Record<CounterName, Case | 'an invariant, which no packet 
         expect(outcome.counted).toHaveProperty('probe_no_port');
         return outcome;
       }, WAIT);
+    },
+  },
+  change_lost: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      establish(plan);
+      const [flow] = fixture.established();
+      const reopen = () => {
+        fixture.map(flow!.table).update(flow!.key, flow!.value);
+      };
+      // Until the ring buffer is full, which nobody drains: a flow is news each time that it closes.
+      return repeatUntil('change_lost', () => {
+        for (let told = 0; told < CHANGES_AT_ONCE; told += 1) {
+          reopen();
+          fixture.run(segment(plan, 'FA'));
+        }
+        reopen();
+        return fixture.send(segment(plan, 'FA'));
+      });
+    },
+  },
+  icmp_forwarded: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      establish(plan);
+      return fixture.send(icmpError(plan));
+    },
+  },
+  icmp_malformed: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      const headerBytes = plan.family === 'ipv4' ? 20 : 40;
+      return fixture.send(icmpError(plan).subarray(0, ETHERNET_BYTES + headerBytes + 8));
+    },
+  },
+  icmp_forged: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      return fixture.send(icmpError(plan, { source: plan.client }));
+    },
+  },
+  icmp_relayed: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      // An earlier case may have used up what this service may hand over.
+      return repeatUntil('icmp_relayed', () => fixture.send(icmpError(plan)));
+    },
+  },
+  icmp_limited: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      return repeatUntil('icmp_limited', () => fixture.send(icmpError(plan)));
+    },
+  },
+  icmp_unknown: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      return fixture.send(icmpError(plan), 'skein_relayed');
     },
   },
   internal: 'an invariant, which no packet breaks',

@@ -153,6 +153,24 @@ export async function removeNetwork(): Promise<void> {
   await ip(made.map(({ ifname }) => `link del ${ifname}`));
 }
 
+/** What `ip` says of the XDP program of an interface: its mode, or undefined when there is none. */
+export async function xdpMode(name: string): Promise<'native' | 'generic' | undefined> {
+  const [link] = (await ipJson(['link', 'show', name])) as [{ xdp?: { mode: number } }];
+  switch (link.xdp?.mode) {
+    case 1:
+      return 'native';
+    case 2:
+      return 'generic';
+    default:
+      return undefined;
+  }
+}
+
+export async function interfaces(): Promise<string[]> {
+  const links = (await ipJson(['link', 'show'])) as LinkAnswer[];
+  return links.map(({ ifname }) => ifname);
+}
+
 /** Runs commands of `ip`; one that fails is an error. */
 export async function ip(commands: readonly string[]): Promise<void> {
   const { failures } = await ipBatch(commands);

@@ -31,7 +31,7 @@ import {
 import { decode, macText, NODE_MAC, readdressed, type Packet } from './packet.ts';
 
 export type CounterName = (typeof COUNTERS)[number]['name'];
-type ProgramName = 'skein_lb' | 'skein_probe';
+type ProgramName = 'skein_lb' | 'skein_probe' | 'skein_relayed';
 
 /** A different value for each state, so that one cannot stand for another. */
 export const TIMEOUTS: FlowTimeouts = {
@@ -119,6 +119,7 @@ export class Fixture {
     this.#ingress = {
       skein_lb: interfaceIndex(UPLINK),
       skein_probe: interfaceIndex('skein-probe1'),
+      skein_relayed: interfaceIndex(UPLINK),
     };
   }
 

@@ -7,6 +7,7 @@
 #ifndef SKEIN_FLOW_H
 #define SKEIN_FLOW_H
 
+#include "changes.h"
 #include "clock.h"
 #include "counters.h"
 #include "parse.h"
@@ -81,15 +82,26 @@ static __always_inline void flow_ended(const struct flow *flow)
 
 /*
  * May an established flow keep its backend in the face of this packet? A SYN opens the tuple anew
- * once the old flow was closing or its backend is down. It does not while the flow is alive:
- * anyone can forge a SYN.
+ * once the old flow was closing or its backend is down. It does not while the flow is alive: anyone
+ * can forge a SYN. A datagram has no connection to lose, so it leaves a backend that is down.
  */
 static __always_inline bool flow_keeps(const struct flow *flow, const struct backend *backend,
 				       const struct packet *pkt)
 {
-	if ((pkt->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-		return true;
-	return flow->state != FLOW_TCP_FIN && backend->state != BACKEND_DOWN;
+	bool is_syn = (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+
+	if (backend->state == BACKEND_DOWN && (is_syn || flow->state == FLOW_UDP))
+		return false;
+	return !is_syn || flow->state != FLOW_TCP_FIN;
+}
+
+/* The client closes or resets: from here on the shorter timeout holds, here and at the peers. */
+static __always_inline void flow_closing(const struct packet *pkt, struct flow *flow)
+{
+	if (flow->state == FLOW_TCP_FIN)
+		return;
+	flow->state = FLOW_TCP_FIN;
+	tell_change(pkt, flow, FLOW_REFRESHED);
 }
 
 /*
@@ -105,6 +117,7 @@ static __always_inline bool flow_promote(const struct packet *pkt, const struct 
 
 	flow.state = state;
 	flow.seen_ms = clock_now_ms();
+	flow.flags = told_now(flow.flags, flow.seen_ms);
 	if (FLOW_UPDATE(flows, pkt, &flow, BPF_ANY)) {
 		count(COUNT_FLOW_TABLE_FULL);
 		return false;
@@ -113,6 +126,7 @@ static __always_inline bool flow_promote(const struct packet *pkt, const struct 
 	local = bpf_map_lookup_elem(&backends_local, &index);
 	if (local)
 		local->flows_established++;
+	tell_change(pkt, &flow, FLOW_OPENED);
 	return true;
 }
 

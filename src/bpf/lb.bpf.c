@@ -7,10 +7,12 @@
 #include "echo.h"
 #include "flow.h"
 #include "forward.h"
+#include "icmp.h"
+#include "merge.h"
 #include "probe.h"
 #include "schedule.h"
-#include "sweep.h"
 #include "vip.h"
+#include "walk.h"
 
 /* Frames that carry no flow: echo requests, and what is a drop only if it is meant for a VIP. */
 static __noinline int not_a_flow(struct xdp_md *ctx, const struct packet *pkt)
@@ -22,6 +24,8 @@ static __noinline int not_a_flow(struct xdp_md *ctx, const struct packet *pkt)
 	switch (pkt->kind) {
 	case PACKET_ECHO_REQUEST:
 		return echo_reply(ctx, pkt);
+	case PACKET_ICMP_ERROR:
+		return icmp_error(ctx, pkt, false);
 	case PACKET_MALFORMED:
 		return drop(DROP_MALFORMED);
 	case PACKET_FRAGMENT:
@@ -152,9 +156,10 @@ int skein_lb(struct xdp_md *ctx)
 	if (!backend || !flow_keeps(flow, backend, &pkt))
 		return replaced_flow(ctx, &pkt, flow);
 
-	if (pkt.tcp_flags & (TCP_FIN | TCP_RST))
-		flow->state = FLOW_TCP_FIN;
+	/* Before the peers are told, lest they take a closing flow for one that has been idle. */
 	flow_touch(flow);
+	if (pkt.tcp_flags & (TCP_FIN | TCP_RST))
+		flow_closing(&pkt, flow);
 	return forward(ctx, &pkt, flow->backend, backend);
 }
 

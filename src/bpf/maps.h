@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * All maps. Sizes marked "set at load" come from the node's limits. Every map but `probes` is
- * pinned, so that a new supervisor finds flows, assignments and counters as they were.
+ * All maps. Sizes marked "set at load" come from the node's limits. Those that packets read or write
+ * are pinned, but for `probes`, so that a new supervisor finds flows, assignments and counters as
+ * they were, and what happened to flows meanwhile.
  */
 #ifndef SKEIN_MAPS_H
 #define SKEIN_MAPS_H
@@ -108,6 +109,55 @@ struct {
 	__type(key, __u32);
 	__type(value, struct sweep);
 } sweeps SEC(".maps");
+
+/* What happens to flows, and ICMP errors of flows that are not known: for the peers. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} changes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} icmp_events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set at load */
+	__type(key, __u32);
+	__type(value, struct relay_bucket);
+} relay_buckets SEC(".maps");
+
+/* Records from peers, and what became of them: see merge.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, INBOX_RECORDS);
+	__type(key, __u32);
+	__type(value, struct flow_record);
+} inbox SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MERGE_OUTCOME_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} merge_tally SEC(".maps");
+
+/* Sums by bucket, and one past them the number of flows. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DIGEST_BUCKETS + 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} digest SEC(".maps");
+
+/* One bit for each bucket that a walk is to read out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DIGEST_BUCKETS / 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} read_buckets SEC(".maps");
 
 struct clock {
 	struct bpf_timer timer;

@@ -18,6 +18,7 @@
 #include "maps.h"
 
 #define IP_MORE_FRAGMENTS_OR_OFFSET 0x3fff
+#define IP_FRAGMENT_OFFSET 0x1fff
 
 /* The common start of ICMP (RFC 792) and ICMPv6 (RFC 4443). */
 struct icmp_header {
@@ -29,7 +30,12 @@ struct icmp_header {
 
 enum icmp_type {
 	ICMP4_ECHO_REPLY = 0,
+	ICMP4_UNREACHABLE = 3,
 	ICMP4_ECHO_REQUEST = 8,
+	ICMP4_TIME_EXCEEDED = 11,
+	ICMP4_PARAMETER_PROBLEM = 12,
+	ICMP6_UNREACHABLE = 1,
+	ICMP6_PARAMETER_PROBLEM = 4,
 	ICMP6_ECHO_REQUEST = 128,
 	ICMP6_ECHO_REPLY = 129,
 };
@@ -47,6 +53,8 @@ enum packet_kind {
 	/* TCP or UDP, with the flow key filled in. */
 	PACKET_FLOW,
 	PACKET_ECHO_REQUEST,
+	/* An ICMP error of a kind that quotes the packet it is about. */
+	PACKET_ICMP_ERROR,
 	/* The destination is known, so it can be told whether it is a VIP: then these are drops. */
 	PACKET_MALFORMED,
 	PACKET_FRAGMENT,
@@ -77,6 +85,15 @@ static __always_inline void copy_ports(__be16 *ports_be, const void *l4)
 	__builtin_memcpy(ports_be, __builtin_assume_aligned(l4, 4), 2 * sizeof(*ports_be));
 }
 
+/* Destination unreachable, time exceeded, parameter problem; in ICMPv6 also packet too big. */
+static __always_inline bool quotes_a_packet(const struct packet *pkt, __u8 icmp_type)
+{
+	if (pkt->is_ipv6)
+		return icmp_type >= ICMP6_UNREACHABLE && icmp_type <= ICMP6_PARAMETER_PROBLEM;
+	return icmp_type == ICMP4_UNREACHABLE || icmp_type == ICMP4_TIME_EXCEEDED ||
+	       icmp_type == ICMP4_PARAMETER_PROBLEM;
+}
+
 static __always_inline enum packet_kind parse_l4(struct packet *pkt, void *l4, void *end,
 						 __u8 l4_proto, __be16 *ports_be)
 {
@@ -103,8 +120,12 @@ static __always_inline enum packet_kind parse_l4(struct packet *pkt, void *l4, v
 
 		if ((void *)(icmp + 1) > end)
 			return PACKET_MALFORMED;
-		if (icmp->type == echo && pkt->is_ipv6 == (l4_proto == IPPROTO_ICMPV6))
+		if (pkt->is_ipv6 != (l4_proto == IPPROTO_ICMPV6))
+			return PACKET_OTHER_PROTOCOL;
+		if (icmp->type == echo)
 			return PACKET_ECHO_REQUEST;
+		if (quotes_a_packet(pkt, icmp->type))
+			return PACKET_ICMP_ERROR;
 	}
 	return PACKET_OTHER_PROTOCOL;
 }

@@ -81,7 +81,8 @@ function rows(plan: Plan, destination: Address): Row[] {
     { name: 'UDP-Lite', protocol: 136 },
     { name: 'protocol 255', protocol: 255 },
   ];
-  const icmpTypes = v4 ? [0, 3, 5, 11, 13, 17] : [1, 2, 3, 4, 127, 129, 135];
+  const icmpTypes = v4 ? [0, 5, 13, 17] : [0, 5, 127, 129, 135];
+  const icmpErrors = v4 ? [3, 11, 12] : [1, 2, 3, 4];
 
   return [
     ...[...malformed, ...(v4 ? malformed4 : [])].map((row) => ({
@@ -112,6 +113,11 @@ function rows(plan: Plan, destination: Address): Row[] {
       name: `ICMP type ${type}`,
       frame: icmp({ ...between, type, payload: new Uint8Array(28) }),
       why: 'protocol' as const,
+    })),
+    ...icmpErrors.map((type) => ({
+      name: `ICMP type ${type}`,
+      frame: icmp({ ...between, type, payload: new Uint8Array(28) }),
+      why: 'icmp_malformed' as const,
     })),
     {
       name: 'an echo request of the other family',

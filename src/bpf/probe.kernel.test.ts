@@ -1,6 +1,7 @@
 /** The way of a health check: out by skein_probe, and the backend's answer back by skein_lb. */
 import { networkInterfaces } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { PROBE_PORT_COUNT, PROBE_PORT_FIRST } from '../abi/abi.generated.ts';
 import type { WantedService } from '../dataplane/dataplane.ts';
 import { address, addressBytes, addressFromBytes, type Address } from '../model/address.ts';
 import { backendMac, lookAlike, PLANS, type Plan } from './fixture-network.ts';
@@ -9,8 +10,6 @@ import { decode, ECHO, icmp, NODE_MAC, patched, tcp, udp, type TcpFields } from 
 
 const WAIT = { timeout: 30_000, interval: 50 };
 const SOCKET = { ipv4: address('240.255.255.254'), ipv6: address('fd53:6b65:696e::ff:fffe') };
-const PORT_FIRST = 61000;
-const PORTS = 4096;
 
 let fixture: Fixture;
 let socketMac: string;
@@ -47,13 +46,12 @@ describe.each(PLANS)('$family', (plan) => {
   });
 
   const socket = SOCKET[plan.family];
-  const out = (n: number, change: Partial<TcpFields> = {}) => ({
-    source: socket,
-    destination: privateAddress(plan, n),
-    sport: 40000,
-    dport: 80,
-    ...change,
-  });
+  const to = (destination: Address) => {
+    return { source: socket, destination, sport: 40000, dport: 80 };
+  };
+  const out = (n: number, change: Partial<TcpFields> = {}) => {
+    return { ...to(privateAddress(plan, n)), ...change };
+  };
   const send = (frame: Uint8Array) => fixture.send(frame, 'skein_probe');
   /** The port that stands for the socket's own on the way to backend `n`. */
   const portOf = (n: number, sport: number) => {
@@ -81,8 +79,8 @@ describe.each(PLANS)('$family', (plan) => {
     const { sport, wrongChecksums } = outcome.packet;
     expect(outcome.frame).toEqual(tcp({ ...away(sport), ...fields, ...macs(2) }));
     expect(wrongChecksums).toEqual([]);
-    expect(sport).toBeGreaterThanOrEqual(PORT_FIRST);
-    expect(sport).toBeLessThan(PORT_FIRST + PORTS);
+    expect(sport).toBeGreaterThanOrEqual(PROBE_PORT_FIRST);
+    expect(sport).toBeLessThan(PROBE_PORT_FIRST + PROBE_PORT_COUNT);
   });
 
   test.each(payloads)('a datagram with $bytes bytes leaves for the VIP on its backend', (row) => {
@@ -190,13 +188,9 @@ describe.each(PLANS)('$family', (plan) => {
     const of = service({ vip: plan.otherVip, backends: [backend] });
     await fixture.program(of);
     const destination = fixture.dataplane.probeAddress(of.id, backend)!;
-    const outcome = send(tcp({ ...out1(destination), flags: 'S' }));
+    const outcome = send(tcp({ ...to(destination), flags: 'S' }));
     expect(outcome).toMatchObject({ verdict: 'DROP', counted: { [why]: 1 } });
   });
-  const out1 = (destination: Address) => {
-    return { source: socket, destination, sport: 40000, dport: 80 };
-  };
-
   const slot = (n: number, base = plan) => {
     const bytes = addressBytes(base.family === 'ipv4' ? address('240.0.0.0') : SOCKET.ipv6);
     bytes.set([n >> 16, (n >> 8) & 0xff, n & 0xff], 13);
@@ -210,14 +204,14 @@ describe.each(PLANS)('$family', (plan) => {
   ];
 
   test.each(unknown)('$name is no backend', ({ destination }) => {
-    const frame = tcp({ ...out1(destination), flags: 'S' });
+    const frame = tcp({ ...to(destination), flags: 'S' });
     expect(send(frame)).toMatchObject({ verdict: 'DROP', frame, counted: { probe_unknown: 1 } });
   });
 
   test('a backend that was removed is no backend', async () => {
     const destination = privateAddress(plan, 3);
     await fixture.program(service({ vip: plan.vip, backends: [plan.backend(1)] }));
-    const frame = tcp({ ...out1(destination), flags: 'S' });
+    const frame = tcp({ ...to(destination), flags: 'S' });
     expect(send(frame)).toMatchObject({ verdict: 'DROP', frame, counted: { probe_unknown: 1 } });
   });
 
@@ -227,7 +221,7 @@ describe.each(PLANS)('$family', (plan) => {
     const used = privateAddress(other, 1, services(other)[0]);
     const [high = 0, mid = 0, low = 0] = addressBytes(used).slice(-3);
     const destination = slot((high << 16) | (mid << 8) | low);
-    const frame = tcp({ ...out1(destination), flags: 'S' });
+    const frame = tcp({ ...to(destination), flags: 'S' });
     expect(send(frame)).toMatchObject({ verdict: 'DROP', frame, counted: { probe_unknown: 1 } });
   });
 
@@ -247,9 +241,12 @@ describe.each(PLANS)('$family', (plan) => {
   });
 
   const strangers = [
-    { name: 'a port that no check has', change: { dport: PORT_FIRST + PORTS - 1 } },
-    { name: 'a port below the range', change: { dport: PORT_FIRST - 1 } },
-    { name: 'a port above the range', change: { dport: PORT_FIRST + PORTS } },
+    {
+      name: 'a port that no check has',
+      change: { dport: PROBE_PORT_FIRST + PROBE_PORT_COUNT - 1 },
+    },
+    { name: 'a port below the range', change: { dport: PROBE_PORT_FIRST - 1 } },
+    { name: 'a port above the range', change: { dport: PROBE_PORT_FIRST + PROBE_PORT_COUNT } },
     { name: 'another source', change: { source: plan.client } },
     { name: 'another source port', change: { sport: 81 } },
     { name: 'another destination', change: { destination: plan.stranger } },
@@ -270,8 +267,8 @@ describe.each(PLANS)('$family', (plan) => {
 
   test('ports run out, and come free when checks fall silent', async () => {
     const destination = privateAddress(plan, 1);
-    const packets = (sport: number) => tcp({ ...out1(destination), sport, flags: 'A' });
-    const busy = Array.from({ length: 3 * PORTS }, (_, i) => 1000 + i);
+    const packets = (sport: number) => tcp({ ...to(destination), sport, flags: 'A' });
+    const busy = Array.from({ length: 3 * PROBE_PORT_COUNT }, (_, i) => 1000 + i);
     const late = packets(60_000);
     await vi.waitFor(() => {
       // All at work at the same time, each with a packet in the last two seconds.

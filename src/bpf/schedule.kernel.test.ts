@@ -59,25 +59,21 @@ describe.each(PLANS)('$family: a service is a VIP, a protocol and a port', (plan
     );
   });
 
-  const rows: readonly { protocol: L4Protocol; dport: number; vip?: Address; to: number }[] = [
-    { protocol: 'tcp', dport: 80, to: 1 },
-    { protocol: 'tcp', dport: 443, to: 2 },
-    { protocol: 'tcp', dport: 444, to: 3 },
-    { protocol: 'tcp', dport: 1, to: 3 },
-    { protocol: 'tcp', dport: 65535, to: 3 },
-    { protocol: 'tcp', dport: 53, to: 3 },
-    { protocol: 'udp', dport: 53, to: 4 },
-    { protocol: 'udp', dport: 80, to: 5 },
+  const rows: readonly { protocol: L4Protocol; dport: number; vip: Address; to: number }[] = [
+    { protocol: 'tcp', dport: 80, vip: plan.vip, to: 1 },
+    { protocol: 'tcp', dport: 443, vip: plan.vip, to: 2 },
+    { protocol: 'tcp', dport: 444, vip: plan.vip, to: 3 },
+    { protocol: 'tcp', dport: 1, vip: plan.vip, to: 3 },
+    { protocol: 'tcp', dport: 65535, vip: plan.vip, to: 3 },
+    { protocol: 'tcp', dport: 53, vip: plan.vip, to: 3 },
+    { protocol: 'udp', dport: 53, vip: plan.vip, to: 4 },
+    { protocol: 'udp', dport: 80, vip: plan.vip, to: 5 },
     { protocol: 'tcp', dport: 80, vip: plan.otherVip, to: 6 },
   ];
 
-  test.each(rows)('$protocol port $dport of $vip goes to backend $to', ({ protocol, ...row }) => {
-    const fields = {
-      source: plan.client,
-      destination: row.vip ?? plan.vip,
-      sport: 40000,
-      dport: row.dport,
-    };
+  test.each(rows)('$protocol port $dport of $vip goes to backend $to', (row) => {
+    const { protocol, dport, vip: destination } = row;
+    const fields = { source: plan.client, destination, sport: 40000, dport };
     const frame = protocol === 'tcp' ? tcp({ ...fields, flags: 'S' }) : udp(fields);
     expect(sentTo(fixture.send(frame))).toBe(row.to);
   });

@@ -4,13 +4,7 @@
 #define SKEIN_VIP_H
 
 #include "parse.h"
-
-static __always_inline struct settings *settings_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&settings, &zero);
-}
+#include "settings.h"
 
 /* Few false positives and no false negatives; src/dataplane/vip-filter.ts sets the bits. */
 static __always_inline bool maybe_vip(const struct settings *cfg, const struct packet *pkt)

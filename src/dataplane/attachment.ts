@@ -51,6 +51,9 @@ const PINNED_MAPS = [
   'settings',
   'counters',
   'clock',
+  'changes',
+  'icmp_events',
+  'relay_buckets',
 ] as const;
 
 /** A VIP has a record of its own beside those of its services. */
@@ -72,6 +75,7 @@ export function loadObject(objectPath: string, bpffs: string, sizes: MapSizes): 
   const object = new BpfObject(objectPath);
   object.setMaxEntries('services', sizes.services * RECORDS_PER_SERVICE);
   object.setMaxEntries('rings', sizes.services);
+  object.setMaxEntries('relay_buckets', sizes.services);
   object.setMaxEntries('backends', sizes.backends);
   object.setMaxEntries('backends_local', sizes.backends);
   for (const family of ['4', '6']) {

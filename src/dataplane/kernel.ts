@@ -2,8 +2,7 @@
  * The data plane in the kernel: XDP programs and maps over libbpf. Holds what the maps are known to
  * say; decides nothing about packets, and never detaches a program that is at work unless told to.
  */
-import { mkdirSync, read as readCallback } from 'node:fs';
-import { promisify } from 'node:util';
+import { mkdirSync } from 'node:fs';
 import { COUNTERS, LAYOUT_DIGEST, type Settings } from '../abi/abi.generated.ts';
 import { SkeinError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -31,7 +30,15 @@ import type {
 } from './dataplane.ts';
 import { parseMac } from './encode.ts';
 import { runTool } from './ip.ts';
-import { attachMapIterator, closeFd, interfaceIndex, openIterator, type BpfMap } from './libbpf.ts';
+import {
+  attachMapIterator,
+  closeFd,
+  interfaceIndex,
+  openIterator,
+  testRun,
+  type BpfMap,
+} from './libbpf.ts';
+import { KernelFlows, readSome } from './kernel-flows.ts';
 import { NodeMaps } from './maps.ts';
 import { Neighbours } from './neighbours.ts';
 import type { Allocators } from './plan.ts';
@@ -43,6 +50,7 @@ import {
   type ProbePath,
 } from './probe-path.ts';
 import { reconcileServices, type Programmed } from './reconcile.ts';
+import { SlotNames } from './slot-names.ts';
 import { Slots } from './slots.ts';
 import { vipFilter } from './vip-filter.ts';
 
@@ -55,11 +63,16 @@ export interface KernelOptions {
   readonly ipv4: Address | undefined;
   readonly ipv6: Address | undefined;
   readonly limits: MapSizes;
+  /** Tell what happens to flows, for peers. */
+  readonly sharing?: boolean;
 }
 
 const NO_ADDRESS = new Uint8Array(16);
 const BPFFS_MOUNT = '/sys/fs/bpf';
-const read = promisify(readCallback);
+const ETHERNET_BYTES = 14;
+const ETH_P_IP = 0x0800;
+const ETH_P_IPV6 = 0x86dd;
+const CHANGE_LOST = COUNTERS.findIndex(({ name }) => name === 'change_lost');
 
 export class KernelDataplane implements Dataplane {
   readonly #options: KernelOptions;
@@ -79,6 +92,8 @@ export class KernelDataplane implements Dataplane {
   /** Those that have a record in the maps. */
   readonly #vips: Set<Address>;
   #flowEntries: readonly number[] = [0, 0];
+  #names: SlotNames | undefined;
+  #shared: KernelFlows | undefined;
   #sweeping = false;
 
   /** Loads, adopts what is pinned, makes the path of the health checks, and attaches. */
@@ -145,6 +160,7 @@ export class KernelDataplane implements Dataplane {
       services,
     );
     if (result.writes > 0) {
+      this.#names = undefined;
       const addresses = [...this.#programmed.values()].flatMap((each) => [...each.backends.keys()]);
       this.#manageNeighbours(this.#neighbours.set(new Set(addresses)));
     }
@@ -172,6 +188,7 @@ export class KernelDataplane implements Dataplane {
     return {
       timeoutMs: seconds.map((each) => each * 1000),
       probeOutIfindex: this.#path.programIfindex,
+      sharing: this.#options.sharing === true ? 1 : 0,
       node4: ipv4 === undefined ? NO_ADDRESS : addressBytes(ipv4),
       node6: ipv6 === undefined ? NO_ADDRESS : addressBytes(ipv6),
       probeSource4: addressBytes(this.#path.source4),
@@ -241,6 +258,32 @@ export class KernelDataplane implements Dataplane {
     };
   }
 
+  /** The flow tables, for the peers and for lists; changes are told with `sharing` only. */
+  get flowTable(): KernelFlows {
+    this.#shared ??= new KernelFlows(
+      this.#loaded.object,
+      () => (this.#names ??= new SlotNames(this.#programmed)),
+      () => this.#maps.counterValues()[CHANGE_LOST] ?? 0,
+    );
+    return this.#shared;
+  }
+
+  /** ICMP errors of flows that are not known here, from the IP header on. */
+  drainIcmpErrors(): Uint8Array[] {
+    return this.flowTable.drainIcmpErrors();
+  }
+
+  /** Gives an ICMP error of a peer, from the IP header on, to the program that relays no further. */
+  injectIcmpError(packet: Uint8Array): void {
+    const [first] = this.#interfaces;
+    if (first === undefined || packet.length === 0) return;
+    const frame = new Uint8Array(ETHERNET_BYTES + packet.length);
+    new DataView(frame.buffer).setUint16(12, (packet[0] ?? 0) >> 4 === 6 ? ETH_P_IPV6 : ETH_P_IP);
+    frame.set(packet, ETHERNET_BYTES);
+    const program = this.#loaded.object.program('skein_relayed');
+    testRun(program, { packet: frame, ingressIfindex: first.ifindex, live: true });
+  }
+
   status(): DataplaneStatus {
     return {
       interfaces: this.#interfaces,
@@ -273,7 +316,8 @@ export class KernelDataplane implements Dataplane {
     const link = attachMapIterator(this.#loaded.object.program(`sweep_${map.name}`), map.fd);
     const iterator = openIterator(link);
     try {
-      await readToEnd(iterator);
+      // A walk that writes nothing ends with the first read that is not cut short.
+      while ((await readSome(iterator, Buffer.alloc(64))) !== 0);
     } finally {
       closeFd(iterator);
       closeFd(link);
@@ -288,20 +332,8 @@ export class KernelDataplane implements Dataplane {
       removePins(this.#options.bpffs);
       await removeProbePath();
     }
+    this.#shared?.close();
     this.#loaded.object.close();
-  }
-}
-
-/** The kernel pauses a walk with EAGAIN after a million entries; it goes on at the next read. */
-async function readToEnd(fd: number): Promise<void> {
-  const nothing = Buffer.alloc(64);
-  for (;;) {
-    try {
-      const { bytesRead } = await read(fd, nothing, 0, nothing.length, null);
-      if (bytesRead === 0) return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-    }
   }
 }
 

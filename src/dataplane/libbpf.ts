@@ -88,6 +88,11 @@ const call = {
   iterCreate: libbpf.func('int bpf_iter_create(int link_fd)'),
   testRun: libbpf.func('int bpf_prog_test_run_opts(int prog_fd, _Inout_ bpf_test_run_opts *opts)'),
   possibleCpus: libbpf.func('int libbpf_num_possible_cpus()'),
+  mmap: libc.func(
+    'void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)',
+  ),
+  sysconf: libc.func('long sysconf(int name)'),
+  munmap: libc.func('int munmap(void *addr, size_t length)'),
   interfaceIndex: libc.func('uint32_t if_nametoindex(const char *name)'),
   clockGettime: libc.func('int clock_gettime(int clock, void *timespec)'),
 };
@@ -96,6 +101,7 @@ const BPF_MAP_TYPE_ARRAY = 2;
 const BPF_F_INNER_MAP = 1 << 12;
 const BPF_TRACE_ITER = 28;
 const BPF_XDP = 37;
+const BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1;
 export const XDP_FLAGS_SKB_MODE = 1 << 1;
 export const XDP_FLAGS_DRV_MODE = 1 << 2;
 const ENOENT = 2;
@@ -358,8 +364,56 @@ export function openPinned(path: string): number | undefined {
   return fd === -ENOENT ? undefined : checked(`open ${path}`, fd);
 }
 
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+const MAP_FAILED = -1n;
+const SC_PAGESIZE = 30;
+const PAGE_BYTES = call.sysconf(SC_PAGESIZE) as number;
+
+/** Memory that the kernel shares, until `unmap`: touching `memory` after that ends the process. */
+export interface MappedMemory {
+  readonly memory: ArrayBuffer;
+  unmap(): void;
+}
+
+function mapMemory(fd: number, offset: number, bytes: number, protection: number): MappedMemory {
+  const at: unknown = call.mmap(null, bytes, protection, MAP_SHARED, fd, offset);
+  if (at === null || koffi.address(at) === BigInt.asUintN(64, MAP_FAILED)) {
+    throw new SkeinError('BPF_MMAP', `mmap of ${bytes} bytes failed`);
+  }
+  return {
+    memory: koffi.view(at, bytes),
+    unmap() {
+      call.munmap(at, bytes);
+    },
+  };
+}
+
+/**
+ * The memory of a ring buffer map (kernel Documentation/bpf/ringbuf.rst): the consumer's position,
+ * ours to write, and the producer's, followed by the data twice over, so that no record is cut.
+ */
+export function mapRingBuffer(map: BpfMap): {
+  readonly consumer: MappedMemory;
+  readonly producer: MappedMemory;
+  /** Where the data begin in the producer's memory. */
+  readonly dataOffset: number;
+} {
+  const data = 2 * map.maxEntries;
+  return {
+    consumer: mapMemory(map.fd, 0, PAGE_BYTES, PROT_READ | PROT_WRITE),
+    producer: mapMemory(map.fd, PAGE_BYTES, PAGE_BYTES + data, PROT_READ),
+    dataOffset: PAGE_BYTES,
+  };
+}
+
 export interface TestRun {
   readonly packet?: Uint8Array;
+  /** The argument of a program that takes no packet. */
+  readonly context?: Uint8Array;
+  /** What the program sends, the kernel really transmits; nothing is returned. */
+  readonly live?: boolean;
   /** Interface that the packet seems to come from; it must carry an XDP program. */
   readonly ingressIfindex?: number;
   readonly repeat?: number;
@@ -377,13 +431,13 @@ const TEST_PACKET_BYTES_MAX = 4096;
 
 /** Runs a program on a packet that no wire carries (BPF_PROG_TEST_RUN, kernel Documentation/bpf). */
 export function testRun(programFd: number, run: TestRun): TestRunResult {
-  const out = new Uint8Array(TEST_PACKET_BYTES_MAX);
+  const out = new Uint8Array(run.packet === undefined ? 0 : TEST_PACKET_BYTES_MAX);
   const opts: Record<string, unknown> = { sz: koffi.sizeof(TEST_RUN_OPTS) };
   if (run.packet !== undefined) {
     opts['repeat'] = run.repeat ?? 1;
     opts['data_in'] = run.packet;
     opts['data_size_in'] = run.packet.length;
-    if (run.repeat === undefined) {
+    if (run.repeat === undefined && run.live !== true) {
       opts['data_out'] = out;
       opts['data_size_out'] = out.length;
     }
@@ -392,6 +446,11 @@ export function testRun(programFd: number, run: TestRun): TestRunResult {
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
     opts['ctx_in'] = Uint32Array.of(0, run.packet.length, 0, run.ingressIfindex, 0, 0);
     opts['ctx_size_in'] = 24;
+  }
+  if (run.live === true) opts['flags'] = BPF_F_TEST_XDP_LIVE_FRAMES;
+  if (run.context !== undefined) {
+    opts['ctx_in'] = run.context;
+    opts['ctx_size_in'] = run.context.length;
   }
   checked('test run', call.testRun(programFd, opts) as number);
   return {

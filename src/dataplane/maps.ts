@@ -2,6 +2,7 @@
 import {
   BACKEND_BYTES,
   BACKEND_NONE,
+  BACKEND_LOCAL_AT,
   BACKEND_LOCAL_BYTES,
   COUNTERS,
   encodeService,
@@ -50,11 +51,6 @@ export interface AdoptedMaps {
 }
 
 const U32_BYTES = 4;
-/** Offsets in struct backend_local, for the one read that must not make an object per CPU. */
-const LOCAL = { packets: 0, bytes: 8, scheduled: 16, established: 24, ended: 32 } as const;
-const LOCAL_IFINDEX = 44;
-const LOCAL_DMAC = 48;
-
 function u32(value: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(value).buffer);
 }
@@ -214,13 +210,13 @@ export class NodeMaps {
       let nextHop: string | undefined;
       for (let cpu = 0; cpu < possibleCpus; cpu += 1) {
         const base = at + cpu * BACKEND_LOCAL_BYTES;
-        sum.packets += counterAt(view, base + LOCAL.packets);
-        sum.bytes += counterAt(view, base + LOCAL.bytes);
-        sum.scheduled += counterAt(view, base + LOCAL.scheduled);
-        sum.established += counterAt(view, base + LOCAL.established);
-        sum.ended += counterAt(view, base + LOCAL.ended);
-        if (view.getUint32(base + LOCAL_IFINDEX, true) !== 0) {
-          nextHop ??= formatMac(new Uint8Array(view.buffer, base + LOCAL_DMAC, 6));
+        sum.packets += counterAt(view, base + BACKEND_LOCAL_AT.packets);
+        sum.bytes += counterAt(view, base + BACKEND_LOCAL_AT.bytes);
+        sum.scheduled += counterAt(view, base + BACKEND_LOCAL_AT.flowsScheduled);
+        sum.established += counterAt(view, base + BACKEND_LOCAL_AT.flowsEstablished);
+        sum.ended += counterAt(view, base + BACKEND_LOCAL_AT.flowsEnded);
+        if (view.getUint32(base + BACKEND_LOCAL_AT.ifindex, true) !== 0) {
+          nextHop ??= formatMac(new Uint8Array(view.buffer, base + BACKEND_LOCAL_AT.dmac, 6));
         }
       }
       result.push({

@@ -85,6 +85,9 @@ async function configure(): Promise<void> {
   const offloads = ['tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'on'];
   await runTool('ethtool', ['-K', SOCKET_END, ...offloads]);
   const { failures } = await ipBatch([
+    // No link-local addresses, whose packets the program would have to drop.
+    `link set ${SOCKET_END} addrgenmode none`,
+    `link set ${PROGRAM_END} addrgenmode none`,
     // No ARP and no ND: every frame goes to the program, whatever address it names.
     `link set ${SOCKET_END} arp off up`,
     `link set ${PROGRAM_END} arp off up`,
