@@ -67,6 +67,8 @@ export interface VerdictInputs {
   readonly health: HealthView;
   readonly programmed: ReadonlySet<ServiceId>;
   readonly stopping: boolean;
+  /** Why the peers' flows are not here yet; undefined when nothing has to be waited for. */
+  readonly unsynced: string | undefined;
 }
 
 export function serviceFacts(
@@ -80,14 +82,14 @@ export function serviceFacts(
 
 /** One verdict for each VIP of the document. */
 export function vipVerdicts(inputs: VerdictInputs): Map<Address, Verdict> {
-  const { services, vips, health, programmed, stopping } = inputs;
+  const { services, vips, health, programmed, stopping, unsynced } = inputs;
   const byVip = Map.groupBy(services, ({ vip }) => vip);
   return new Map(
     vips.map(({ address, policy }) => {
       const facts = (byVip.get(address) ?? []).map((service) =>
         serviceFacts(service, health, programmed),
       );
-      return [address, verdict({ policy, stopping, services: facts })];
+      return [address, verdict({ policy, stopping, unsynced, services: facts })];
     }),
   );
 }

@@ -6,6 +6,8 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { checkConfig } from './cli/check.ts';
 import { detachNode } from './cli/detach.ts';
+import { showFlows } from './cli/flows.ts';
+import { showPeers } from './cli/peers.ts';
 import { runNode } from './cli/run.ts';
 import { showStatus } from './cli/status.ts';
 import { version } from './cli/version.ts';
@@ -13,6 +15,7 @@ import { errorMessage } from './lib/errors.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+const DEFAULT_URL = 'http://127.0.0.1:8080/';
 const LOG_LEVELS = ['debug', 'info', 'warn', 'error'];
 
 function logLevel(value: string): string {
@@ -32,6 +35,10 @@ function withConfig(command: Command): Command {
     .requiredOption('-n, --node <file>', "this node's own part");
 }
 
+function withUrl(command: Command): Command {
+  return command.option('-u, --url <url>', 'console of the node', httpUrl, DEFAULT_URL);
+}
+
 function commandLine(setExitCode: (code: number) => void): Command {
   const program = new Command('skein')
     .description('A distributed layer-4 load balancer: XDP forwarding, VIPs announced over BGP.')
@@ -48,12 +55,25 @@ function commandLine(setExitCode: (code: number) => void): Command {
     .action((options: { config: string; node: string }) => {
       setExitCode(checkConfig(options) ? 0 : EXIT_USAGE);
     });
-  program
-    .command('status')
+  withUrl(program.command('status'))
     .description('show what a running node does, and why')
-    .option('-u, --url <url>', 'console of the node', httpUrl, 'http://127.0.0.1:8080/')
     .option('--json', 'print the whole snapshot as JSON', false)
     .action(showStatus);
+  withUrl(program.command('peers'))
+    .description('show the other nodes as a running node knows them')
+    .option('--json', 'print everything about flow sync as JSON', false)
+    .action(showPeers);
+  withUrl(program.command('flows'))
+    .description('list established flows of a running node, and which peers know them')
+    .option('--client <address>', 'only flows of this client')
+    .option('--vip <address>', 'only flows to this VIP')
+    .option('--port <number>', 'only flows to this port of a VIP')
+    .option('--protocol <protocol>', 'only tcp or only udp')
+    .option('--backend <address>', 'only flows on this backend')
+    .option('--state <state>', 'only those that are open, closing, or udp')
+    .option('--limit <number>', 'list so many at most, up to 1000; all are counted (default: 100)')
+    .option('--json', 'print what the node answers as JSON', false)
+    .action(showFlows);
   withConfig(program.command('detach'))
     .description('take the data plane of a node that is not running off its interfaces')
     .action(detachNode);

@@ -5,6 +5,7 @@
 import type { BgpStatus } from './model/bgp.ts';
 import type { CheckHealth, HealthState } from './model/health.ts';
 import type { BackendState } from './model/service.ts';
+import type { PeersStatus } from './peers/status.ts';
 
 export interface TrafficSnapshot {
   readonly packets: number;
@@ -83,6 +84,8 @@ export interface NodeSnapshot {
   };
   /** `bgp` is null where the document has no bgp section. */
   readonly bgp: BgpStatus | null;
+  /** Null where the document has no sync section. */
+  readonly peers: PeersStatus | null;
   readonly vips: readonly VipSnapshot[];
   readonly services: readonly ServiceSnapshot[];
   readonly counters: readonly { name: string; drop: boolean; value: number; help: string }[];

@@ -11,7 +11,9 @@ import { silentLogger } from './lib/logger.ts';
 import type { Address } from './model/address.ts';
 import type { BackendHealth, HealthState, HealthView } from './model/health.ts';
 import type { ServiceId } from './model/service.ts';
-import { Supervisor, type Health } from './supervisor.ts';
+import type { Gate } from './peers/join.ts';
+import type { PeersStatus } from './peers/status.ts';
+import { Supervisor, type Health, type Peers } from './supervisor.ts';
 import { B1, B2, backend, nodeConfig, service, VIP } from './testing.ts';
 
 class GivenHealth implements Health {
@@ -45,9 +47,10 @@ let clock: ManualClock;
 let health: GivenHealth;
 let announcer: RecordingAnnouncer;
 let dataplane: MemoryDataplane;
+let peers: Peers | undefined;
 
 function supervise(config = nodeConfig([web])): Supervisor {
-  const parts = { config, dataplane, announcer, health, clock };
+  const parts = { config, dataplane, announcer, health, clock, peers };
   const supervisor = new Supervisor({ ...parts, logger: silentLogger, version: '0' });
   supervisor.start();
   return supervisor;
@@ -67,6 +70,7 @@ beforeEach(() => {
   health = new GivenHealth();
   announcer = new RecordingAnnouncer();
   dataplane = new MemoryDataplane();
+  peers = undefined;
 });
 
 describe('starting', () => {
@@ -114,6 +118,35 @@ describe('starting', () => {
     expect(health.adopted).toEqual([`${web.id} ${B1} up`, `${web.id} ${B2} down`]);
     expect(statesOf(web.id)).toEqual(['up', 'down']);
     expect(announcer.history.map(({ routes }) => routes.length)).toEqual([1]);
+  });
+
+  test('keeps VIPs back until the flows of the peers are here', () => {
+    let gate: Gate = { open: false, reason: 'snapshot', percent: 40 };
+    peers = { gate: () => gate, status: () => ({}) as PeersStatus };
+    const supervisor = supervise();
+    health.is(web.id, B1, 'up');
+    clock.advance(20);
+    expect(announced()).toEqual([]);
+    expect(supervisor.snapshot().vips[0]).toMatchObject({
+      reason: 'not_synced',
+      explanation: expect.stringContaining('40 %') as string,
+    });
+
+    gate = { open: true };
+    clock.advance(20);
+    expect(announced()).toEqual([VIP]);
+  });
+
+  test('does not wait for its peers when it took its own flows over', () => {
+    health.is(web.id, B1, 'up');
+    dataplane = new MemoryDataplane([wantedService(web, health.view())]);
+    health = new GivenHealth();
+    peers = {
+      gate: () => ({ open: false, reason: 'listening' }),
+      status: () => ({}) as PeersStatus,
+    };
+    supervise();
+    expect(announced()).toEqual([VIP]);
   });
 
   test('does nothing while nothing changes', () => {

@@ -13,6 +13,8 @@ import type { Logger } from './lib/logger.ts';
 import type { Address } from './model/address.ts';
 import type { HealthState, HealthView } from './model/health.ts';
 import type { Service, ServiceId } from './model/service.ts';
+import type { Gate } from './peers/join.ts';
+import type { PeersStatus } from './peers/status.ts';
 import type { NodeSnapshot } from './snapshot.ts';
 import { takeSnapshot, type VipRecord } from './take-snapshot.ts';
 import { explain, type Verdict } from './vip/verdict.ts';
@@ -25,12 +27,20 @@ export interface Health {
   view(): HealthView;
 }
 
+/** What the supervisor needs of flow sync. */
+export interface Peers {
+  gate(): Gate;
+  status(): PeersStatus;
+}
+
 export interface SupervisorParts {
   readonly config: NodeConfig;
   readonly dataplane: Dataplane;
   /** Undefined: nothing is announced, whatever the document says. */
   readonly announcer: RouteAnnouncer | undefined;
   readonly health: Health;
+  /** Undefined: this node knows of no others. */
+  readonly peers: Peers | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly version: string;
@@ -65,6 +75,7 @@ export class Supervisor {
   #reconciled: ReconcileResult = { programmed: new Set(), writes: 0, failures: [] };
   #vips: ReadonlyMap<Address, VipRecord> = new Map();
   #healthVersion = -1;
+  #unsynced: string | undefined;
   #dirty = true;
   #retryAtMs = Infinity;
   #retryMs = RETRY_MIN_MS;
@@ -109,6 +120,9 @@ export class Supervisor {
     const nowMs = this.#parts.clock.nowMs();
     this.#letGo(nowMs);
     const healthVersion = this.#parts.health.version;
+    const unsynced = this.#whyUnsynced();
+    if (unsynced !== this.#unsynced) this.#dirty = true;
+    this.#unsynced = unsynced;
     if (this.#dirty || healthVersion !== this.#healthVersion || nowMs >= this.#retryAtMs) {
       this.#healthVersion = healthVersion;
       this.#dirty = false;
@@ -116,6 +130,20 @@ export class Supervisor {
       this.#announce();
     }
     if (nowMs >= this.#maintainAtMs) this.#maintain(nowMs);
+  }
+
+  /**
+   * A node that starts waits for the flows of the others. One that took over its own maps has flows
+   * and routes already: to withdraw them for that would move the traffic that is to be kept.
+   */
+  #whyUnsynced(): string | undefined {
+    const { dataplane, peers } = this.#parts;
+    if (peers === undefined || dataplane.status().adopted) return undefined;
+    const gate = peers.gate();
+    if (gate.open) return undefined;
+    if (gate.reason === 'listening') return 'listening for them';
+    const percent = gate.percent === undefined ? '' : `, ${Math.floor(gate.percent)} %`;
+    return `a snapshot is on its way${percent}`;
   }
 
   #letGo(nowMs: number): void {
@@ -163,6 +191,7 @@ export class Supervisor {
       health: this.#parts.health.view(),
       programmed: this.#reconciled.programmed,
       stopping: this.#stopping,
+      unsynced: this.#unsynced,
     });
     this.#vips = new Map(
       Array.from(verdicts, ([vip, verdict]) => [vip, this.#recordVerdict(vip, verdict)]),
@@ -237,6 +266,11 @@ export class Supervisor {
     this.#cancelTick = undefined;
   }
 
+  /** Of the document that runs now; peers compare it with theirs. */
+  get configDigest(): string {
+    return this.#config.cluster.digest;
+  }
+
   /** Rebuilt when something has changed, or after half a second. */
   snapshot(): NodeSnapshot {
     const nowMs = this.#parts.clock.nowMs();
@@ -259,6 +293,7 @@ export class Supervisor {
       counters: this.#parts.dataplane.counters(),
       dataplane: this.#parts.dataplane.status(),
       bgp: this.#parts.announcer?.status(),
+      peers: this.#parts.peers?.status(),
     });
     return this.#snapshot;
   }

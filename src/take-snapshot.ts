@@ -12,6 +12,7 @@ import { formatPrefix, hostPrefix, type Address } from './model/address.ts';
 import type { BgpStatus } from './model/bgp.ts';
 import type { HealthView } from './model/health.ts';
 import type { Backend, Service } from './model/service.ts';
+import type { PeersStatus } from './peers/status.ts';
 import type {
   BackendSnapshot,
   NodeSnapshot,
@@ -42,6 +43,7 @@ export interface SnapshotInputs {
   readonly counters: Counters;
   readonly dataplane: DataplaneStatus;
   readonly bgp: BgpStatus | undefined;
+  readonly peers: PeersStatus | undefined;
 }
 
 const NO_TRAFFIC: TrafficSnapshot = { packets: 0, bytes: 0, flowsOpened: 0, flowsActive: 0 };
@@ -79,6 +81,7 @@ export function takeSnapshot(inputs: SnapshotInputs): NodeSnapshot {
       failures: inputs.reconciled.failures,
     },
     bgp,
+    peers: inputs.peers ?? null,
     vips: vipSnapshots(inputs, bgp),
     services: config.cluster.services.map((service) =>
       serviceSnapshot(service, inputs, wanted.get(service.id), traffic),

@@ -68,6 +68,7 @@ function peerList(
   const peer = (name: string, change: Partial<Peer> = {}): Peer => ({
     name,
     state: 'alive',
+    proven: true,
     sinceMsAgo: 3.1 * DAY_MS,
     lastHeardMsAgo: 412,
     version: 1,
@@ -143,6 +144,7 @@ function counted(
       snapshotRows: 402_117,
       tableErrors: 0,
       namesakes: 0,
+      unproven: 0,
       syncedByDeadline: 0,
     },
     merged: {

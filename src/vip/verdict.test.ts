@@ -12,7 +12,7 @@ const down: ServiceFacts = { id: dns, programmed: true, state: 'down', up: 0, ne
 const pending: ServiceFacts = { ...down, state: 'unknown' };
 
 function facts(services: ServiceFacts[], change: Partial<VipFacts> = {}): VipFacts {
-  return { policy: 'all', stopping: false, services, ...change };
+  return { policy: 'all', stopping: false, unsynced: undefined, services, ...change };
 }
 
 describe('a VIP is announced', () => {
@@ -38,6 +38,12 @@ describe('a VIP is withheld', () => {
       'by policy any too when a service is not programmed',
       facts([up, { ...down, programmed: false }], { policy: 'any' }),
       'not_programmed',
+    ],
+    ['until the flows of its peers are here', facts([up], { unsynced: 'listening' }), 'not_synced'],
+    [
+      'for its backends first, and for its peers then',
+      facts([down], { unsynced: 'listening' }),
+      'too_few_backends',
     ],
     ['until the first checks are through', facts([pending]), 'checks_pending'],
     ['by policy all with one service down', facts([up, down]), 'too_few_backends'],

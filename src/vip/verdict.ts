@@ -1,6 +1,6 @@
 /**
  * The one decision about a VIP: announce it, or withhold it and say why. Pure; the law is
- * maps programmed -> checks passed -> announce, and the first gate that is closed is the reason.
+ * maps programmed -> checks passed -> flows synced -> announce, and the first gate that is closed is the reason.
  */
 import type { HealthState } from '../model/health.ts';
 import type { ServiceId, VipPolicy } from '../model/service.ts';
@@ -8,6 +8,7 @@ import type { ServiceId, VipPolicy } from '../model/service.ts';
 export type WithholdReason =
   | { readonly code: 'stopping' }
   | { readonly code: 'no_services' }
+  | { readonly code: 'not_synced'; readonly detail: string }
   | { readonly code: 'not_programmed'; readonly services: readonly ServiceId[] }
   | { readonly code: 'checks_pending'; readonly services: readonly ServiceId[] }
   | {
@@ -29,6 +30,8 @@ export interface ServiceFacts {
 export interface VipFacts {
   readonly policy: VipPolicy;
   readonly stopping: boolean;
+  /** Why the flows of the peers are not here yet; undefined once they are, or without peers. */
+  readonly unsynced: string | undefined;
   readonly services: readonly ServiceFacts[];
 }
 
@@ -42,8 +45,9 @@ export function verdict(facts: VipFacts): Verdict {
     return withhold({ code: 'not_programmed', services: unprogrammed.map(({ id }) => id) });
   }
   const notUp = services.filter((service) => service.state !== 'up');
-  if (notUp.length === 0) return { kind: 'announce' };
-  if (policy === 'any' && notUp.length < services.length) return { kind: 'announce' };
+  const enough = notUp.length === 0 || (policy === 'any' && notUp.length < services.length);
+  if (enough && facts.unsynced === undefined) return { kind: 'announce' };
+  if (enough) return withhold({ code: 'not_synced', detail: facts.unsynced ?? '' });
 
   const down = notUp.filter((service) => service.state === 'down');
   if (down.length === 0) {
@@ -62,6 +66,8 @@ export function explain(reason: WithholdReason): string {
       return 'this node is stopping: withdrawn so that traffic moves to its peers first';
     case 'no_services':
       return 'no service uses this address';
+    case 'not_synced':
+      return `waiting for the flows of the other nodes: ${reason.detail}`;
     case 'not_programmed':
       return `not yet in the forwarding maps: ${reason.services.join(', ')}`;
     case 'checks_pending':

@@ -34,6 +34,7 @@ export const counterHelp = {
   snapshotRows: 'Flows in the snapshots taken',
   tableErrors: 'Walks over the flow table that failed',
   namesakes: 'Datagrams of another node that has the name of this one: two nodes may not',
+  unproven: 'Messages of peers that had not proven yet that they are live, and no recording',
   syncedByDeadline: 'Times that the wait for the flows of the others was given up',
 };
 
