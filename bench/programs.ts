@@ -117,6 +117,7 @@ function loadCopy(tables: SkeinTableSet): SkeinCopy {
       reusePinned(object, map, join(pins, map));
   }
   for (const map of FLOW_MAPS) object.setMaxEntries(map, TABLES[tables][map] ?? 1);
+  object.setMaxEntries('relay_buckets', 1);
   object.setMaxEntries('backends_local', DEFAULT_LIMITS.backends);
   object.load();
   const maps = new NodeMaps(object);

@@ -2,7 +2,8 @@
  * A backend of the testbed: an HTTP server and two echo servers that all say the backend's name, so
  * that a client can tell who served it. Runs inside the backend's namespace, one process a backend.
  *
- * HTTP: `/` answers `NAME\n`, `/healthz` answers `ok\n`, `/whoami` says in JSON who asked whom.
+ * HTTP: `/` answers `NAME\n`, `/healthz` answers `ok\n`, `/whoami` says in JSON who asked whom, and
+ * `/bytes/N` sends the first N bytes of content.ts.
  * TCP echo: `NAME\n` first, then `NAME LINE\n` for every LINE. UDP echo: `NAME DATA` for DATA.
  */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
@@ -10,21 +11,32 @@ import {
   createServer as createHttpServer,
   type IncomingMessage,
   type Server as HttpServer,
+  type ServerResponse,
 } from 'node:http';
 import { createServer as createTcpServer, type Server as TcpServer, type Socket } from 'node:net';
+import { pipeline, Readable } from 'node:stream';
 import { Command } from 'commander';
+import { CONTENT_BYTES_MAX, content } from './content.ts';
 import { ECHO_PORT, HTTP_PORT, UDP_ECHO_PORT } from './topology.ts';
 
 /** Ten thousand clients may come at once. */
 const BACKLOG = 4096;
 const LINE_BYTES_MAX = 4096;
+/** A download may begin long after its connection. */
+const KEEP_ALIVE_MS = 60_000;
 
 export function serveHttp(name: string, port: number): HttpServer {
   const server = createHttpServer((request, response) => {
+    const bytes = bytesWanted(request);
+    if (bytes !== undefined) {
+      sendContent(response, bytes);
+      return;
+    }
     const body = answerTo(name, request);
     response.writeHead(body === undefined ? 404 : 200, { 'content-type': 'text/plain' });
     response.end(body ?? `${name} has no such page\n`);
   });
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
   return server.listen({ port, host: '::', backlog: BACKLOG });
 }
 
@@ -69,6 +81,18 @@ function answerTo(name: string, request: IncomingMessage): string | undefined {
     default:
       return undefined;
   }
+}
+
+function bytesWanted(request: IncomingMessage): number | undefined {
+  const digits = /^\/bytes\/(\d{1,9})$/.exec(request.url ?? '')?.[1];
+  const bytes = Number(digits);
+  return digits !== undefined && bytes <= CONTENT_BYTES_MAX ? bytes : undefined;
+}
+
+function sendContent(response: ServerResponse, bytes: number): void {
+  response.writeHead(200, { 'content-length': bytes });
+  // A client that goes away ends the pipeline with an error that is of no interest here.
+  pipeline(Readable.from(content(bytes)), response, () => undefined);
 }
 
 function echoLines(name: string, socket: Socket): void {

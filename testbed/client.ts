@@ -8,7 +8,10 @@ import { SkeinError } from '../src/lib/errors.ts';
 import { commandIn, environment, run } from './exec.ts';
 import { PROJECT } from './places.ts';
 import type { Site } from './topology.ts';
+import type { DownloadOptions } from './traffic/download.ts';
 import type {
+  DownloadReady,
+  DownloadReport,
   HoldReady,
   HoldReport,
   RequestsReport,
@@ -24,6 +27,7 @@ import type { UdpOptions } from './traffic/udp.ts';
 /** Everything but `url` and `host` has a default: see `node testbed/traffic.ts MODE --help`. */
 type With<T, Key extends keyof T> = Partial<T> & Pick<T, Key>;
 
+const DATAGRAMS = 100;
 const REQUESTS_TIMEOUT_MS = 120_000;
 const REPLY_TIMEOUT_MS = 30_000;
 /** Results of a stream that are kept; older ones are forgotten first. */
@@ -44,7 +48,12 @@ export class Client {
 
   /** Datagrams to the UDP echo. Resolves after the last answer. */
   async datagrams(options: With<UdpOptions, 'host'>): Promise<UdpReport> {
-    return this.#once('udp', options);
+    return this.#once('udp', { count: DATAGRAMS, ...options });
+  }
+
+  /** Starts a steady stream of datagrams to the UDP echo, over many flows. */
+  datagramStream(options: Omit<With<UdpOptions, 'host'>, 'count'>): DatagramStream {
+    return new DatagramStream(this.#start('udp', options));
   }
 
   /** Opens connections that stay, and resolves when each is open or has failed. */
@@ -52,6 +61,13 @@ export class Client {
     const hold = new Hold(this.#start('hold', options));
     await hold.untilReady();
     return hold;
+  }
+
+  /** Opens the connection of a download, which then waits for its start. */
+  async download(options: With<DownloadOptions, 'url'>): Promise<Download> {
+    const download = new Download(this.#start('download', options));
+    await download.untilOpened();
+    return download;
   }
 
   /** Starts a steady stream of requests. */
@@ -135,6 +151,60 @@ export class Stream {
     this.#replies.send('stop');
     await this.#replies.end();
     return this.#results;
+  }
+}
+
+/** A stream of datagrams under way. */
+export class DatagramStream {
+  readonly #replies: Replies;
+
+  constructor(child: ChildProcess) {
+    this.#replies = new Replies(child);
+  }
+
+  /** Resolves when the last answers have come, or have had their time. */
+  async stop(): Promise<UdpReport> {
+    const report = this.#replies.next<UdpReport>('udp');
+    this.#replies.send('stop');
+    try {
+      return await report;
+    } finally {
+      await this.#replies.end();
+    }
+  }
+}
+
+/** A download: its connection is open, and it starts when it is told to. */
+export class Download {
+  readonly #replies: Replies;
+  #opened: DownloadReady = { kind: 'opened', backend: '', port: 0 };
+
+  constructor(child: ChildProcess) {
+    this.#replies = new Replies(child);
+  }
+
+  /** Who serves it, and from which port of the client. */
+  get opened(): DownloadReady {
+    return this.#opened;
+  }
+
+  async untilOpened(): Promise<void> {
+    this.#opened = await this.#replies.next('opened');
+  }
+
+  start(): void {
+    this.#replies.send('start');
+  }
+
+  async report(): Promise<DownloadReport> {
+    this.#replies.send('report');
+    return this.#replies.next('download');
+  }
+
+  /** Closes the connection. */
+  async stop(): Promise<void> {
+    this.#replies.send('stop');
+    await this.#replies.end();
   }
 }
 

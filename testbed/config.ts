@@ -2,7 +2,8 @@
  * The supervisors' configuration for a topology: the cluster document and one node part each, as
  * config/README.md describes them. `clusterDocument` and `nodeDocument` are pure.
  */
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import type { BirdOptions } from './bird.ts';
 import { BPFFS, FILES } from './places.ts';
@@ -18,6 +19,7 @@ import {
 } from './topology.ts';
 
 export const GOBGP_PORT = 50051;
+export const SYNC_PORT = 7483;
 
 /** A document or a part of one, in the vocabulary of config/README.md. */
 export type Document = Readonly<Record<string, unknown>>;
@@ -43,6 +45,8 @@ export interface ConfigOptions {
   readonly drainMs?: number;
   /** The router's side of the sessions is configured alike. */
   readonly bgp?: BirdOptions;
+  /** How the nodes share their flows. Default `multicast`. */
+  readonly sync?: 'multicast' | 'unicast' | 'off';
   /** Has the last word on the cluster document. */
   readonly patch?: (document: Document) => Document;
 }
@@ -67,6 +71,10 @@ export function writeConfig(
   if (options.bgp?.password !== undefined) {
     writeWhole(passwordFile(), `${options.bgp.password}\n`, 0o600);
   }
+  // A key for each configuration would cut a running node off from one that starts.
+  if (!existsSync(syncKeyFile())) {
+    writeWhole(syncKeyFile(), `${randomBytes(32).toString('base64')}\n`, 0o600);
+  }
   const document = stringify(clusterDocument(shape, options));
   for (const node of nodes) {
     const files = configFiles(node);
@@ -82,6 +90,7 @@ export function clusterDocument(shape: Topology, options: ConfigOptions = {}): D
     cluster: 'testbed',
     drain_ms: options.drainMs ?? 500,
     bgp: { as: NODE_AS, peers: [peerDocument(shape, options.bgp ?? {})] },
+    ...syncDocument(shape, options.sync ?? 'multicast'),
     backends: { web: backendDocuments(shape, options) },
     services: [
       ...wanted.map((name) => serviceDocument(shape, name, options)),
@@ -100,6 +109,8 @@ export function nodeDocument(node: NodeSite): Document {
     gobgp: `127.0.0.1:${GOBGP_PORT}`,
     console: `${node.management}:${CONSOLE_PORT}`,
     bpffs: `${BPFFS}/${node.name}`,
+    sync_address: node.ipv4,
+    state_dir: `${FILES}/${node.name}/state`,
     // Several nodes share one machine, and no scenario holds more than twenty thousand connections.
     limits: { services: 256, backends: 1024, flows: 65_536, embryonic_flows: 16_384 },
   };
@@ -117,6 +128,13 @@ function peerDocument(shape: Topology, bgp: BirdOptions): Document {
       ? {}
       : { bfd: { interval_ms: bfd.intervalMs, multiplier: bfd.multiplier } }),
   };
+}
+
+function syncDocument(shape: Topology, how: 'multicast' | 'unicast' | 'off'): Document {
+  if (how === 'off') return {};
+  const peers = shape.nodes.map(({ ipv4 }) => `${ipv4}:${SYNC_PORT}`);
+  const ways = how === 'unicast' ? { peers } : { group: `239.83.75.78:${SYNC_PORT}` };
+  return { sync: { ...ways, key_files: [syncKeyFile()] } };
 }
 
 function backendDocuments(shape: Topology, options: ConfigOptions): readonly Document[] {
@@ -145,6 +163,10 @@ function serviceDocument(shape: Topology, name: StandardService, options: Config
     need: options.need ?? 1,
     checks: [{ ...(name === 'echo' ? { type: 'tcp' } : http), interval_ms: intervalMs }],
   };
+}
+
+function syncKeyFile(): string {
+  return `${FILES}/sync.key`;
 }
 
 function passwordFile(): string {

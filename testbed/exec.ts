@@ -8,16 +8,20 @@ import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
 import { errorMessage, SkeinError } from '../src/lib/errors.ts';
 
-const OUTPUT_BYTES_MAX = 4 << 20;
+/** A table of some ten thousand flows, as bpftool prints it. */
+const OUTPUT_BYTES_MAX = 64 << 20;
 const RUN_TIMEOUT_MS = 10_000;
 
 /** What the testbed needs, and the Debian package that has it. */
 const PROGRAMS = {
   ip: 'iproute2',
+  bridge: 'iproute2',
   nsenter: 'util-linux',
   ethtool: 'ethtool',
   bird: 'bird2',
   birdc: 'bird2',
+  nft: 'nftables',
+  bpftool: 'bpftool',
 } as const;
 
 export interface RunOptions {

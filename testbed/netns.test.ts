@@ -72,6 +72,13 @@ describe('the script of a namespace', () => {
     ]);
   });
 
+  test('makes the switch know for ever who is where', () => {
+    expect(scriptOf('skein-lan')).toContain(
+      'bridge fdb replace 02:83:01:00:00:0b dev lb1 master static',
+    );
+    expect(scriptOf('skein-lb1').join()).not.toContain('fdb');
+  });
+
   test('makes the router hash on ports in both families', () => {
     const lines = scriptOf('skein-router');
     expect(lines).toContain(`echo '1' > /proc/sys/net/ipv4/fib_multipath_hash_policy`);

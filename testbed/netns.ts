@@ -113,6 +113,10 @@ export function namespaceScript(shape: Topology, namespace: Namespace): string {
     ...ends.flatMap(endBatch),
     ...namespace.gateways.map((gateway) => `route add default via ${gateway}`),
     'END',
+    ...shape.links.flatMap(({ ends: [one, other] }) => [
+      ...stationCommand(namespace, one, other),
+      ...stationCommand(namespace, other, one),
+    ]),
   ].join('\n');
 }
 
@@ -129,6 +133,16 @@ function endWords(end: LinkEnd, index: number): string {
 /** Multicast snooping would drop IPv6 neighbour discovery and flow sync, as nobody queries here. */
 function bridgeBatch(bridge: string): readonly string[] {
   return [`link add ${bridge} type bridge stp_state 0 mcast_snooping 0`, `link set ${bridge} up`];
+}
+
+/**
+ * Who is at which port, for ever: a switch that has forgotten a host whose cable is cut floods what
+ * is meant for it, and XDP on a veth, unlike a network card, sees frames to other MACs. The other
+ * balancers would forward them, and a death would go unnoticed.
+ */
+function stationCommand(namespace: Namespace, port: LinkEnd, host: LinkEnd): readonly string[] {
+  if (port.namespace !== namespace.name || port.bridge === undefined) return [];
+  return [`bridge fdb replace ${host.mac} dev ${port.interface} master static`];
 }
 
 function endBatch(end: LinkEnd): readonly string[] {

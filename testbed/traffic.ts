@@ -5,8 +5,10 @@
  */
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
+import { CONTENT_BYTES_MAX } from './content.ts';
 import { whole } from './options.ts';
 import { ECHO_PORT, UDP_ECHO_PORT } from './topology.ts';
+import { Download, type DownloadOptions } from './traffic/download.ts';
 import { HeldConnections, type HoldOptions } from './traffic/hold.ts';
 import { say } from './traffic/report.ts';
 import { sendRequests, type RequestsOptions } from './traffic/requests.ts';
@@ -73,12 +75,31 @@ program
 mode('udp', 'datagrams to the UDP echo; one report at the end')
   .requiredOption('--host <address>', 'where to')
   .option('--port <port>', 'echo port', port, UDP_ECHO_PORT)
-  .option('--count <n>', 'datagrams', whole(1, 1_000_000), 100)
+  .option('--count <n>', 'datagrams; else until standard input ends', whole(1, 1_000_000))
   .option('--flows <n>', 'source ports', whole(1, 4_096), 16)
   .option('--rate-per-s <n>', 'datagrams a second', whole(1, 50_000), 500)
   .option('--timeout-ms <ms>', 'for the last answers', whole(1, 60_000), 1_000)
   .action(async (options: UdpOptions) => {
-    say(await sendDatagrams(options, untilSignalled().signal));
+    const isEndless = options.count === undefined;
+    say(await sendDatagrams(options, isEndless ? untilStopped() : untilSignalled().signal));
+  });
+
+mode('download', 'a page, later a large one; commands on standard input: start, report, stop')
+  .requiredOption('--url <url>', "the backends' root")
+  .option('--bytes <n>', 'of the large page', whole(1, CONTENT_BYTES_MAX), 4 << 20)
+  .action(async (options: DownloadOptions) => {
+    const download = new Download(options);
+    say(await download.open());
+    await commands({
+      start: () => {
+        void download.start();
+      },
+      report: () => {
+        say(download.report());
+      },
+    });
+    say(download.report());
+    download.close();
   });
 
 /** Runs a function for each line of standard input that names it, until `stop` or the end. */

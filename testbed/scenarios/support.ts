@@ -2,10 +2,13 @@
 import { describe } from 'vitest';
 import type { Family } from '../../src/model/address.ts';
 import type { NodeSnapshot, VipSnapshot } from '../../src/snapshot.ts';
+import type { ConfigOptions } from '../config.ts';
 import { missingRequirement, run } from '../exec.ts';
+import type { Hold } from '../client.ts';
 import type { Testbed } from '../testbed.ts';
 import type { NodeSite } from '../topology.ts';
 import type { Counts } from '../traffic/report.ts';
+import { until } from '../until.ts';
 
 export const FAMILIES: readonly Family[] = ['ipv4', 'ipv6'];
 
@@ -51,6 +54,34 @@ export async function routeThrough(testbed: Testbed, host: string, node: NodeSit
 /** Gives the routes for a host back to BGP. */
 export async function routeByBgp(testbed: Testbed, host: string): Promise<void> {
   await changeRoute(testbed, 'del', [host]);
+}
+
+/** Drains these backends and no other ones, and waits until every node does. */
+export async function drain(
+  testbed: Testbed,
+  config: ConfigOptions,
+  draining: readonly string[],
+): Promise<void> {
+  testbed.reconfigure({ ...config, draining });
+  const isDone = ({ services }: NodeSnapshot): boolean =>
+    services
+      .flatMap(({ backends }) => backends)
+      .every(({ name, state }) => (state === 'draining') === draining.includes(name));
+  const what = `${draining.join(', ') || 'no backend'} to drain`;
+  await Promise.all(testbed.nodes.map((node) => node.untilSnapshot(what, isDone)));
+}
+
+/** Every connection has exchanged so many more lines, on average. */
+export async function untilEchoed(holds: readonly Hold[], lines: number): Promise<void> {
+  for (const each of holds) {
+    const before = await each.report();
+    const wanted = before.linesEchoed + before.opened * lines;
+    await until(async () => (await each.report()).linesEchoed >= wanted, {
+      what: `${lines} lines on every connection`,
+      timeoutMs: 60_000,
+      everyMs: 100,
+    });
+  }
 }
 
 async function changeRoute(testbed: Testbed, change: string, route: string[]): Promise<void> {

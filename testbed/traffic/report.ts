@@ -76,6 +76,8 @@ export interface UdpReport {
   readonly sent: number;
   readonly answered: number;
   readonly lost: number;
+  /** Wall clock of the sending of the last datagram that was never answered; null: all were. */
+  readonly lastLostAtMs: number | null;
   /** Flows whose backend changed between two answers. */
   readonly moved: number;
   readonly perBackend: Counts;
@@ -83,7 +85,33 @@ export interface UdpReport {
   readonly latency: Latency;
 }
 
-export type TrafficMessage = RequestsReport | HoldReady | HoldReport | StreamResult | UdpReport;
+/** The connection of a download is open, and has brought a small page. */
+export interface DownloadReady {
+  readonly kind: 'opened';
+  readonly backend: string;
+  /** Of the client. */
+  readonly port: number;
+}
+
+export interface DownloadReport {
+  readonly kind: 'download';
+  /** `done`: all bytes came, and were the right ones. */
+  readonly state: 'idle' | 'running' | 'done' | 'failed';
+  readonly bytes: number;
+  /** Null unless it failed. */
+  readonly error: string | null;
+  /** From its start to its end, or till now. */
+  readonly durationMs: number;
+}
+
+export type TrafficMessage =
+  | RequestsReport
+  | HoldReady
+  | HoldReport
+  | StreamResult
+  | UdpReport
+  | DownloadReady
+  | DownloadReport;
 
 export function latencyOf(samplesMs: readonly number[]): Latency {
   const sorted = [...samplesMs].sort((a, b) => a - b);

@@ -1,10 +1,12 @@
 /** Goal: what the traffic modes report is what happened. Method: real servers and sockets on loopback. */
 import { once } from 'node:events';
-import type { Socket as UdpSocket } from 'node:dgram';
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { serveEcho, serveHttp, serveUdpEcho } from '../backend-server.ts';
 import { until } from '../until.ts';
+import { Download } from './download.ts';
 import { HeldConnections } from './hold.ts';
 import type { StreamResult } from './report.ts';
 import { requestOnce } from './request.ts';
@@ -48,6 +50,16 @@ async function server(treat: (socket: Socket) => void): Promise<Server> {
     for (const socket of sockets) socket.destroy();
   });
   return made;
+}
+
+/** Bound, and never answering. */
+async function silentSocket(): Promise<UdpSocket> {
+  const socket = createSocket('udp4').bind(0, host);
+  await once(socket, 'listening');
+  onTestFinished(() => {
+    socket.close();
+  });
+  return socket;
 }
 
 function url(path = '/'): string {
@@ -116,6 +128,64 @@ test('datagrams are counted by who answered', async () => {
     lost: 0,
     moved: 0,
     perBackend: { b1: 20 },
+    lastLostAtMs: null,
+  });
+});
+
+test('the last datagram that nobody answered is told by its time', async () => {
+  const silent = await silentSocket();
+  const beforeMs = Date.now();
+  const options = { host, port: silent.address().port, flows: 2, ratePerS: 1000, timeoutMs: 20 };
+  const report = await sendDatagrams({ ...options, count: 10 }, new AbortController().signal);
+  expect(report).toMatchObject({ sent: 10, answered: 0, lost: 10 });
+  expect(report.lastLostAtMs).toBeGreaterThanOrEqual(beforeMs - 1);
+  expect(report.lastLostAtMs).toBeLessThanOrEqual(Date.now() + 1);
+});
+
+test('datagrams without a number go on until they are told to stop, and wait for answers', async () => {
+  const stop = new AbortController();
+  const { port } = udp.address();
+  const sending = sendDatagrams(
+    { host, port, flows: 2, ratePerS: 500, timeoutMs: 2000 },
+    stop.signal,
+  );
+  udp.once('message', () => {
+    stop.abort();
+  });
+  const report = await sending;
+  expect(report.sent).toBeGreaterThan(0);
+  expect(report.lost).toBe(0);
+});
+
+describe('a download', () => {
+  async function download(bytes: number, root = url('/')): Promise<Download> {
+    const made = new Download({ url: root, bytes });
+    onTestFinished(() => {
+      made.close();
+    });
+    await made.open();
+    return made;
+  }
+
+  test('knows its backend before it starts, and its bytes when they are all there', async () => {
+    const made = await download(1_000_001);
+    expect(made.report()).toMatchObject({ state: 'idle', bytes: 0 });
+    await made.start();
+    expect(made.report()).toMatchObject({ state: 'done', bytes: 1_000_001, error: null });
+  });
+
+  test.each([
+    ['other bytes', 'xxxx', 'wrong content'],
+    ['too few', 'xx', 'wrong length'],
+  ])('notices %s', async (_, body, error) => {
+    const lying = createHttpServer((_request, response) => response.end(body)).listen(0, host);
+    await once(lying, 'listening');
+    onTestFinished(() => {
+      lying.close();
+    });
+    const made = await download(4, `http://${host}:${portOf(lying)}/`);
+    await made.start();
+    expect(made.report()).toMatchObject({ state: 'failed', error });
   });
 });
 

@@ -7,8 +7,8 @@ import { errorCode, latencyOf, Tally, type UdpReport } from './report.ts';
 export interface UdpOptions {
   readonly host: string;
   readonly port: number;
-  /** Datagrams, over all flows. */
-  readonly count: number;
+  /** Datagrams, over all flows; undefined: until the signal. */
+  readonly count?: number | undefined;
   /** Sockets, each with a source port of its own, taken in turn. */
   readonly flows: number;
   readonly ratePerS: number;
@@ -29,14 +29,15 @@ export async function sendDatagrams(options: UdpOptions, signal: AbortSignal): P
   const exchange = new Exchange();
   const flows = await openFlows(options, exchange);
   const startedMs = performance.now();
-  for (let sent = 0; sent < options.count && !signal.aborted; sent += 1) {
+  const count = options.count ?? Infinity;
+  for (let sent = 0; sent < count && !signal.aborted; sent += 1) {
     const flow = flows[sent % flows.length];
     if (flow !== undefined) exchange.send(flow, sent);
     const dueMs = startedMs + ((sent + 1) * 1000) / options.ratePerS;
     await sleep(Math.max(0, dueMs - performance.now()));
   }
   const deadlineMs = performance.now() + options.timeoutMs;
-  while (exchange.waiting > 0 && performance.now() < deadlineMs && !signal.aborted) await sleep(5);
+  while (exchange.waiting > 0 && performance.now() < deadlineMs) await sleep(5);
   for (const flow of flows) flow.socket.close();
   return exchange.report(flows);
 }
@@ -80,11 +81,14 @@ class Exchange {
   }
 
   report(flows: readonly Flow[]): UdpReport {
+    const lastLostMs = [...this.#sentAtMs.values()].at(-1);
     return {
       kind: 'udp',
       sent: this.#sent,
       answered: this.#latenciesMs.length,
       lost: this.#sentAtMs.size,
+      lastLostAtMs:
+        lastLostMs === undefined ? null : Math.round(performance.timeOrigin + lastLostMs),
       moved: flows.filter((flow) => flow.moved).length,
       perBackend: this.#perBackend.toJSON(),
       errors: this.#errors.toJSON(),
