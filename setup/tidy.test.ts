@@ -33,7 +33,7 @@ test.each<[string, string, string]>([
   ['a reason', 'src/a.ts', disable('-next-line @typescript-eslint/no-x, eqeqeq -- as RFC 1 says')],
   ['an issue', 'src/a.ts', todo('(#12): later')],
   ['a system path', 'src/a.ts', "read('/sys/kernel/btf/vmlinux', '/usr/share/x')"],
-  ['a folder of ours', 'src/a.ts', "import x from './work/a.ts'"],
+  ['a folder of ours', 'src/a.ts', "import x from './home/a.ts'"],
   ['a C function at the bound', 'src/bpf/a.h', cFunction(70)],
   ['short C functions in a row', 'src/bpf/a.h', cFunction(60).repeat(2)],
   ['a file at the bound', 'src/a.ts', 'x();\n'.repeat(500)],
