@@ -39,11 +39,6 @@ export class Fifo<Item> {
     this.#start = 0;
   }
 
-  clear(): void {
-    this.#items = [];
-    this.#start = 0;
-  }
-
   *[Symbol.iterator](): Generator<Item> {
     for (let i = this.#start; i < this.#items.length; i += 1) yield this.#items[i] as Item;
   }

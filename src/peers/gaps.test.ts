@@ -122,7 +122,8 @@ describe('asking', () => {
 describe('giving up', () => {
   test('what the peer no longer has', () => {
     const gaps = heard(0, 10);
-    gaps.gone(6);
+    expect(gaps.gone(6)).toBe(true);
+    expect(gaps.gone(6)).toBe(false);
     expect(gaps.due(ALL, 0, 9)).toEqual([[6, 9]]);
     expect(gaps.counters.abandoned).toBe(5);
   });

@@ -82,9 +82,11 @@ export class Gaps {
     this.#remove(first, last);
   }
 
-  /** The peer has nothing before this one any more. */
-  gone(firstKept: number): void {
+  /** The peer has nothing before this one any more. Returns whether something was missing there. */
+  gone(firstKept: number): boolean {
+    const { abandoned } = this.counters;
     this.#abandonBelow(firstKept);
+    return this.counters.abandoned > abandoned;
   }
 
   /** Another node has just asked for these: its answer is ours. */

@@ -73,7 +73,7 @@ export class Inbound {
       case 'resend':
         return this.#takeResend(peer, message, waitedMs, nowMs);
       case 'gone':
-        peer.gaps.gone(message.firstKept);
+        if (peer.gaps.gone(message.firstKept)) repair.hurry(nowMs);
         return 0;
       case 'digest':
         repair.heard(peer.name, message, nowMs);

@@ -35,7 +35,7 @@ export const HISTORY_BYTES_MAX = 8 * 1024 * 1024;
 export const HISTORY_SEQUENCES_MAX = 16_384;
 /** Resends that wait for their tick; what does not fit is asked for again. */
 export const RESENDS_PENDING_MAX = 1_024;
-/** Closed flows that are remembered, so that late news does not bring them back: 3 MiB. */
+/** Closed flows that are remembered, so that late news does not bring them back: 4 MiB. */
 export const TOMBSTONES_MAX = 131_072;
 export const TOMBSTONE_MS = 30_000;
 

@@ -68,10 +68,6 @@ export class Receiver {
     return isKnown ? undefined : this.#read(opened, receivedAtMs);
   }
 
-  clear(): void {
-    this.#waiting.clear();
-  }
-
   #read(opened: Opened, receivedAtMs: number): Received | undefined {
     if (opened.kind === 'reject') {
       this.#rejects[opened.reason] += 1;

@@ -128,11 +128,22 @@ describe('what is asked for', () => {
 
   test('nothing by what was heard at another time', () => {
     const repair = new Repair(0, NO_CHANCE);
-    for (let time = 0; time < 5; time += 1) {
-      hear(repair, 'lb2', digestOf(7), time * 10_000);
-      repair.took(digestOf(), time * 10_000 + 5_000, false);
+    for (let nowMs = 0; nowMs < 50_000; nowMs += 10_000) {
+      hear(repair, 'lb2', digestOf(7), nowMs);
+      expect(repair.isDue(nowMs + 5_000)).toBe(true);
+      repair.took(digestOf(), nowMs + 5_000, false);
       expect(repair.takeRequests(ALIVE)).toEqual([]);
     }
+  });
+
+  test('also when a walk over the table takes seconds', () => {
+    const repair = new Repair(0, NO_CHANCE);
+    for (const nowMs of [0, 10_000]) {
+      hear(repair, 'lb2', digestOf(7), nowMs);
+      expect(repair.isDue(nowMs + 10)).toBe(true);
+      repair.took(digestOf(), nowMs + 4_000, false);
+    }
+    expect(repair.takeRequests(ALIVE)).toEqual([{ node: 'lb2', buckets: [7] }]);
   });
 
   test('not of a peer that is gone', () => {

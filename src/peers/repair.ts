@@ -66,6 +66,8 @@ export class Repair {
   #ownAtMs = -Infinity;
   #nextMs: number;
   #isTaking = false;
+  /** When the walk for the own digest began. */
+  #takingSinceMs = 0;
   /** When the own digest is to be said if nobody says the same; Infinity: not, or it has been. */
   #sayAtMs = Infinity;
   #hasSaid = false;
@@ -96,6 +98,7 @@ export class Repair {
   isDue(nowMs: number): boolean {
     if (this.#isTaking || nowMs < this.#nextMs) return false;
     this.#isTaking = true;
+    this.#takingSinceMs = nowMs;
     return true;
   }
 
@@ -119,12 +122,14 @@ export class Repair {
     this.#ownAtMs = nowMs;
     this.#hasSaid = false;
     this.#sayAtMs = Infinity;
+    // However long the walk took: what was heard meanwhile is what it is compared with.
+    const sinceMs = this.#takingSinceMs - DIGEST_SAME_TIME_MS;
     let isFirst = true;
     for (const peer of this.#peers.values()) {
       peer.equal = 0;
       peer.compared = 0;
       for (let bucket = 0; bucket < DIGEST_BUCKETS; bucket += 1) {
-        if (nowMs - (peer.heardMs[bucket] ?? -Infinity) > DIGEST_SAME_TIME_MS) continue;
+        if ((peer.heardMs[bucket] ?? -Infinity) < sinceMs) continue;
         this.#compare(peer, bucket);
         isFirst = false;
       }

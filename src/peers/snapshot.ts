@@ -118,7 +118,7 @@ async function takePayloads(
     if (message.kind !== 'flows') continue;
     rows += message.batch.count;
     progress(rows, expected);
-    await accept(olderBy(message.batch, delay.ms));
+    await accept(olderBy(message.batch, delay.ms(clock.nowMs())));
     watch.touch();
   }
 }
@@ -128,21 +128,22 @@ async function takePayloads(
  * stream can be held up for seconds, and ages would be wrong by that.
  */
 class Delay {
-  #least: number;
-  #last = 0;
+  #leastMs: number;
+  #readAtMs: number | undefined;
 
   constructor(giverStartedAtMs: number) {
-    this.#least = giverStartedAtMs;
+    this.#leastMs = giverStartedAtMs;
   }
 
-  get ms(): number {
-    return this.#last;
-  }
-
+  /** The batch that follows was read when the giver had been up for so long. */
   note(nowMs: number, giverUptimeMs: number): void {
-    const offsetMs = nowMs - giverUptimeMs;
-    this.#least = Math.min(this.#least, offsetMs);
-    this.#last = offsetMs - this.#least;
+    this.#readAtMs = giverUptimeMs;
+    this.#leastMs = Math.min(this.#leastMs, nowMs - giverUptimeMs);
+  }
+
+  /** Of what comes now: it may have been held up after the hello before it. */
+  ms(nowMs: number): number {
+    return this.#readAtMs === undefined ? 0 : nowMs - this.#readAtMs - this.#leastMs;
   }
 }
 

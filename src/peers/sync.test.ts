@@ -2,7 +2,13 @@
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { silentLogger } from '../lib/logger.ts';
-import { HELLO_INTERVAL_MS, LISTEN_MS, PEER_LOST_MS, SNAPSHOTS_SERVED_MAX } from './limits.ts';
+import {
+  HELLO_INTERVAL_MS,
+  INBOX_DATAGRAMS_MAX,
+  LISTEN_MS,
+  PEER_LOST_MS,
+  SNAPSHOTS_SERVED_MAX,
+} from './limits.ts';
 import { NO_FAULTS, type Faults } from './simulated.ts';
 import { Cluster, type Client, type SimNode } from './simulation.ts';
 import { VirtualTime } from './virtual-time.ts';
@@ -378,6 +384,26 @@ describe('what is shown', () => {
     expect(status.rejects.own).toBeGreaterThan(0);
     expect(status.rejects.forged).toBe(0);
     expect(status.self.flows).not.toBeNull();
+  });
+});
+
+describe('a flood of datagrams that are none of ours', () => {
+  test('fills the inbox and no more, and what it pushed out is had again', async () => {
+    const { nodes, all, time, until } = cluster(3);
+    const flooder = all.network.link('flooder');
+    await startAll(nodes);
+    await until(() => nodes.every(isOpen), 5_000);
+    for (let i = 0; i < INBOX_DATAGRAMS_MAX; i += 1) flooder.send(Uint8Array.of(i));
+    await time.run(time.nowMs + 0.3, 0.1);
+    const queues = nodes.map(({ sync }) => sync.status().queues.inboxDatagrams);
+    for (let i = 0; i < 30; i += 1) all.open();
+    await until(() => all.isConverged() && nodes[0]!.table.size === 30, 1_000);
+    expect(Math.max(...queues)).toBeLessThanOrEqual(INBOX_DATAGRAMS_MAX);
+    for (const { sync } of nodes) {
+      const { rejects, counters } = sync.status();
+      expect(rejects.too_short + counters.inboxDropped).toBeGreaterThanOrEqual(INBOX_DATAGRAMS_MAX);
+      expect(counters.datagramsReceived).toBeGreaterThan(1_000);
+    }
   });
 });
 

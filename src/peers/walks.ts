@@ -6,7 +6,7 @@ import type { Clock } from '../lib/clock.ts';
 import { errorMessage } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { FlowBatch } from '../model/flow-batch.ts';
-import { sliceBatch } from './batch.ts';
+import { groupByDestination, sliceBatch } from './batch.ts';
 import { DIGEST_BUCKETS, type FlowTable, type TableDigest } from './flow-table.ts';
 import { ANSWER_BUCKETS_MAX, ANSWER_QUIET_MS } from './limits.ts';
 import type { Outbox } from './outbox.ts';
@@ -39,10 +39,6 @@ export class Walks {
 
   constructor(parts: WalkParts) {
     this.#parts = parts;
-  }
-
-  start(): void {
-    this.#isStopped = false;
   }
 
   stop(): void {
@@ -103,7 +99,7 @@ export class Walks {
 
   async #answer(buckets: ReadonlySet<number>): Promise<void> {
     for await (const batch of this.#parts.table.read(buckets)) {
-      await this.#put(batch);
+      await this.#put(groupByDestination(batch));
       if (this.#isStopped) return;
     }
   }
