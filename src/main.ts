@@ -11,7 +11,7 @@ import { showPeers } from './cli/peers.ts';
 import { runNode } from './cli/run.ts';
 import { showStatus } from './cli/status.ts';
 import { version } from './cli/version.ts';
-import { errorMessage } from './lib/errors.ts';
+import { errorMessage, SkeinError } from './lib/errors.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -98,7 +98,8 @@ async function main(): Promise<void> {
       return;
     }
     console.error(`skein: ${errorMessage(error)}`);
-    process.exitCode = EXIT_FAILED;
+    process.exitCode =
+      error instanceof SkeinError && error.code === 'CONFIG' ? EXIT_USAGE : EXIT_FAILED;
   }
 }
 
