@@ -132,6 +132,14 @@ describe('starting', () => {
       explanation: expect.stringContaining('40 %') as string,
     });
 
+    const since = supervisor.snapshot().vips[0]?.sinceMs;
+    gate = { open: false, reason: 'snapshot', percent: 80 };
+    clock.advance(1000);
+    const waiting = supervisor.snapshot().vips[0];
+    expect(waiting?.explanation).toContain('80 %');
+    // Still the same verdict: since then, and logged once.
+    expect(waiting?.sinceMs).toBe(since);
+
     gate = { open: true };
     clock.advance(20);
     expect(announced()).toEqual([VIP]);

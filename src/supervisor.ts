@@ -203,7 +203,7 @@ export class Supervisor {
 
   #recordVerdict(vip: Address, verdict: Verdict): VipRecord {
     const before = this.#vips.get(vip);
-    if (before !== undefined && sayIt(before.verdict) === sayIt(verdict)) {
+    if (before !== undefined && newsOf(before.verdict) === newsOf(verdict)) {
       return { ...before, verdict };
     }
     this.#parts.logger.info({ vip, verdict: sayIt(verdict) }, 'verdict');
@@ -297,6 +297,12 @@ export class Supervisor {
     });
     return this.#snapshot;
   }
+}
+
+/** Equal texts are one verdict. That a snapshot grows is shown, but it is no news for the log. */
+function newsOf(verdict: Verdict): string {
+  const isWaiting = verdict.kind === 'withhold' && verdict.reason.code === 'not_synced';
+  return isWaiting ? verdict.reason.code : sayIt(verdict);
 }
 
 function sayIt(verdict: Verdict): string {

@@ -96,7 +96,8 @@ static __always_inline bool relay_allowed(const struct service *service)
 
 	if (!bucket)
 		return false;
-	gained = (now_ms - bucket->filled_ms) * RELAY_PER_SECOND / 1000;
+	/* In 64 bits: a bucket may have been left alone for weeks. */
+	gained = (__u64)(now_ms - bucket->filled_ms) * RELAY_PER_SECOND / 1000;
 	if (gained) {
 		bucket->spent = bucket->spent > gained ? bucket->spent - gained : 0;
 		bucket->filled_ms = now_ms;

@@ -73,7 +73,6 @@ export interface DataplaneStatus {
   readonly adopted: boolean;
   /** Digest of every struct that crosses the boundary. */
   readonly layoutDigest: string;
-  readonly pinPath: string;
 }
 
 /** Port: the forwarding plane of one node. */

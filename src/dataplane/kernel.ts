@@ -289,7 +289,6 @@ export class KernelDataplane implements Dataplane {
       interfaces: this.#interfaces,
       adopted: this.#loaded.adopted,
       layoutDigest: LAYOUT_DIGEST,
-      pinPath: this.#options.bpffs,
     };
   }
 

@@ -64,7 +64,6 @@ export class MemoryDataplane implements Dataplane {
       interfaces: [],
       adopted: this.#adopted.length > 0,
       layoutDigest: 'memory',
-      pinPath: '',
     };
   }
 

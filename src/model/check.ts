@@ -50,4 +50,3 @@ export interface HttpsCheck extends HttpCommon {
 }
 
 export type CheckSpec = TcpCheck | HttpCheck | HttpsCheck;
-export type CheckType = CheckSpec['type'];
