@@ -18,7 +18,11 @@ export interface RequestResult {
   readonly latencyMs: number;
 }
 
-/** Never throws: what goes wrong is in the result. */
+/**
+ * Never throws: what goes wrong is in the result. A connection from a port of the caller's choice
+ * ends with a reset: when both ends close at once, the port would otherwise wait a minute in
+ * TIME_WAIT, and the next request from it would fail with EADDRINUSE.
+ */
 export async function requestOnce(options: RequestOptions): Promise<RequestResult> {
   const startedMs = performance.now();
   const { promise, resolve } = Promise.withResolvers<RequestResult>();
@@ -40,6 +44,10 @@ export async function requestOnce(options: RequestOptions): Promise<RequestResul
     finish(undefined, errorCode(error));
   });
   request.once('response', (response) => {
+    // Before the listener of http itself, which would send a FIN.
+    if (options.sourcePort !== undefined) {
+      response.prependOnceListener('end', () => response.socket.resetAndDestroy());
+    }
     readBody(response).then(
       (body) => {
         if (response.statusCode === 200) finish(body.split('\n')[0], undefined);
