@@ -120,7 +120,7 @@ function loadCopy(tables: SkeinTableSet): SkeinCopy {
   object.setMaxEntries('relay_buckets', 1);
   object.setMaxEntries('backends_local', DEFAULT_LIMITS.backends);
   object.load();
-  const maps = new NodeMaps(object);
+  const maps = new NodeMaps(object, { ipv4: undefined, ipv6: undefined });
   return { program: object.program('skein_lb'), tally: () => tallyOf(maps) };
 }
 

@@ -89,7 +89,7 @@ function openTable(): OpenTable {
     backends: new Slots(1024),
     generations: new Uint16Array(1024),
   };
-  const maps = new NodeMaps(object);
+  const maps = new NodeMaps(object, { ipv4: undefined, ipv6: undefined });
   const vips = new Set<Address>();
   reconcileServices({ maps, programmed, allocators, vips, writeVips: () => undefined }, SERVICES);
   const table = new KernelFlows(

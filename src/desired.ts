@@ -29,6 +29,7 @@ export function wantedService(service: Service, health: HealthView): WantedServi
       address: backend.address,
       weight: backend.weight,
       mode: backend.mode,
+      forwarding: backend.forwarding,
       state: backendState(backend, known?.get(backend.address)),
     })),
   };

@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = '0818014be2a84ac8';
+export const LAYOUT_DIGEST = 'c63685ede218f7af';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -17,6 +17,9 @@ export const PROBE_PORT_COUNT = 4096;
 export const INBOX_RECORDS = 2048;
 export const DIGEST_BUCKETS = 1024;
 export const ICMP_PACKET_BYTES_MAX = 1280;
+export const VLAN_AS_ROUTED = 0xffff;
+export const MSS_AS_ROUTED = 0xffff;
+export const VLAN_DEVICES_MAX = 4096;
 
 /** enum flow_state */
 export const FlowState = {
@@ -69,6 +72,21 @@ export const BackendState = {
 /** enum forwarding_mode */
 export const ForwardingMode = {
   FORWARD_L2DSR: 0,
+  FORWARD_IPIP: 1,
+  FORWARD_GRE: 2,
+  FORWARD_GUE: 3,
+  FORWARD_FOU: 4,
+  FORWARD_DSCP: 5,
+  FORWARD_NAT: 6,
+  FORWARD_FULL_NAT: 7,
+  FORWARD_LOCAL: 8,
+} as const;
+
+/** enum quic_layout */
+export const QuicLayout = {
+  QUIC_NONE: 0,
+  QUIC_LB: 1,
+  QUIC_KATRAN: 2,
 } as const;
 
 /** Every counter by its index in enum counter; the help texts are the comments of abi.h. */
@@ -90,6 +108,9 @@ export const COUNTERS = [
   { name: 'protocol', drop: true, help: 'Neither TCP nor UDP nor ICMP that is understood, to a VIP' },
   { name: 'no_service', drop: true, help: 'A port of a VIP on which no service is configured' },
   { name: 'no_backend', drop: true, help: 'New flows of a service without a backend that is up' },
+  { name: 'no_source', drop: true, help: 'The node has no address of the tunnel\'s family (set ipv4 or ipv6 of the node)' },
+  { name: 'no_headroom', drop: true, help: 'The driver left no room in front of the frame for another header' },
+  { name: 'too_big', drop: true, help: 'Packets that do not fit through the way to the backend' },
   { name: 'no_route', drop: true, help: 'The kernel has no usable route to the backend' },
   { name: 'not_on_link', drop: true, help: 'The backend is behind a router, where l2dsr cannot reach it' },
   { name: 'no_neighbour', drop: true, help: 'The backend\'s MAC address is not known (yet)' },
@@ -456,9 +477,16 @@ export interface Backend {
   readonly generation: number;
   readonly state: number;
   readonly mode: number;
+  readonly port: number;
+  readonly vlan: number;
+  readonly mtu: number;
+  readonly mssMax: number;
+  readonly dscp: number;
+  readonly tunnelTtl: number;
+  readonly quic: number;
 }
 
-export const BACKEND_BYTES = 48;
+export const BACKEND_BYTES = 64;
 
 /** Where its fields begin: for those who read many at a time. */
 export const BACKEND_AT = {
@@ -469,6 +497,13 @@ export const BACKEND_AT = {
   generation: 40,
   state: 42,
   mode: 43,
+  port: 44,
+  vlan: 46,
+  mtu: 48,
+  mssMax: 50,
+  dscp: 52,
+  tunnelTtl: 53,
+  quic: 54,
 } as const;
 
 export function readBackend(view: DataView, at = 0): Backend {
@@ -480,6 +515,13 @@ export function readBackend(view: DataView, at = 0): Backend {
     generation: view.getUint16(at + 40, true),
     state: view.getUint8(at + 42),
     mode: view.getUint8(at + 43),
+    port: view.getUint16(at + 44, false),
+    vlan: view.getUint16(at + 46, true),
+    mtu: view.getUint16(at + 48, true),
+    mssMax: view.getUint16(at + 50, true),
+    dscp: view.getUint8(at + 52),
+    tunnelTtl: view.getUint8(at + 53),
+    quic: view.getUint8(at + 54),
   };
 }
 
@@ -491,6 +533,13 @@ export function writeBackend(view: DataView, at: number, value: Backend): void {
   view.setUint16(at + 40, value.generation, true);
   view.setUint8(at + 42, value.state);
   view.setUint8(at + 43, value.mode);
+  view.setUint16(at + 44, value.port, false);
+  view.setUint16(at + 46, value.vlan, true);
+  view.setUint16(at + 48, value.mtu, true);
+  view.setUint16(at + 50, value.mssMax, true);
+  view.setUint8(at + 52, value.dscp);
+  view.setUint8(at + 53, value.tunnelTtl);
+  view.setUint8(at + 54, value.quic);
 }
 
 export function encodeBackend(value: Backend): Uint8Array {
@@ -512,9 +561,13 @@ export interface BackendLocal {
   readonly smac: Uint8Array;
   readonly generation: number;
   readonly refusal: number;
+  readonly frameBytesMax: number;
+  readonly vlan: number;
+  readonly special: number;
+  readonly mode: number;
 }
 
-export const BACKEND_LOCAL_BYTES = 64;
+export const BACKEND_LOCAL_BYTES = 72;
 
 /** Where its fields begin: for those who read many at a time. */
 export const BACKEND_LOCAL_AT = {
@@ -529,6 +582,10 @@ export const BACKEND_LOCAL_AT = {
   smac: 54,
   generation: 60,
   refusal: 62,
+  frameBytesMax: 64,
+  vlan: 66,
+  special: 68,
+  mode: 69,
 } as const;
 
 export function readBackendLocal(view: DataView, at = 0): BackendLocal {
@@ -544,6 +601,10 @@ export function readBackendLocal(view: DataView, at = 0): BackendLocal {
     smac: bytesAt(view, at + 54, 6),
     generation: view.getUint16(at + 60, true),
     refusal: view.getUint16(at + 62, true),
+    frameBytesMax: view.getUint16(at + 64, true),
+    vlan: view.getUint16(at + 66, true),
+    special: view.getUint8(at + 68),
+    mode: view.getUint8(at + 69),
   };
 }
 
@@ -559,11 +620,79 @@ export function writeBackendLocal(view: DataView, at: number, value: BackendLoca
   putBytes(view, at + 54, 6, value.smac);
   view.setUint16(at + 60, value.generation, true);
   view.setUint16(at + 62, value.refusal, true);
+  view.setUint16(at + 64, value.frameBytesMax, true);
+  view.setUint16(at + 66, value.vlan, true);
+  view.setUint8(at + 68, value.special);
+  view.setUint8(at + 69, value.mode);
 }
 
 export function encodeBackendLocal(value: BackendLocal): Uint8Array {
   const bytes = new Uint8Array(BACKEND_LOCAL_BYTES);
   writeBackendLocal(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct tunnel_source */
+export interface TunnelSource {
+  readonly fixed: Uint8Array;
+  readonly mask: Uint8Array;
+}
+
+export const TUNNEL_SOURCE_BYTES = 32;
+
+/** Where its fields begin: for those who read many at a time. */
+export const TUNNEL_SOURCE_AT = {
+  fixed: 0,
+  mask: 16,
+} as const;
+
+export function readTunnelSource(view: DataView, at = 0): TunnelSource {
+  return {
+    fixed: bytesAt(view, at + 0, 16),
+    mask: bytesAt(view, at + 16, 16),
+  };
+}
+
+export function writeTunnelSource(view: DataView, at: number, value: TunnelSource): void {
+  putBytes(view, at + 0, 16, value.fixed);
+  putBytes(view, at + 16, 16, value.mask);
+}
+
+export function encodeTunnelSource(value: TunnelSource): Uint8Array {
+  const bytes = new Uint8Array(TUNNEL_SOURCE_BYTES);
+  writeTunnelSource(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct vlan_device */
+export interface VlanDevice {
+  readonly lowerIfindex: number;
+  readonly vlan: number;
+}
+
+export const VLAN_DEVICE_BYTES = 8;
+
+/** Where its fields begin: for those who read many at a time. */
+export const VLAN_DEVICE_AT = {
+  lowerIfindex: 0,
+  vlan: 4,
+} as const;
+
+export function readVlanDevice(view: DataView, at = 0): VlanDevice {
+  return {
+    lowerIfindex: view.getUint32(at + 0, true),
+    vlan: view.getUint32(at + 4, true),
+  };
+}
+
+export function writeVlanDevice(view: DataView, at: number, value: VlanDevice): void {
+  view.setUint32(at + 0, value.lowerIfindex, true);
+  view.setUint32(at + 4, value.vlan, true);
+}
+
+export function encodeVlanDevice(value: VlanDevice): Uint8Array {
+  const bytes = new Uint8Array(VLAN_DEVICE_BYTES);
+  writeVlanDevice(new DataView(bytes.buffer), 0, value);
   return bytes;
 }
 

@@ -269,6 +269,13 @@ describe('the generated codecs', () => {
       generation: uint(16),
       state: uint(8),
       mode: uint(8),
+      port: uint(16),
+      vlan: uint(16),
+      mtu: uint(16),
+      mssMax: uint(16),
+      dscp: uint(8),
+      tunnelTtl: uint(8),
+      quic: uint(8),
     });
     fc.assert(
       fc.property(backend, (value) => {

@@ -30,6 +30,8 @@ const STRUCTS = [
   'service',
   'backend',
   'backend_local',
+  'tunnel_source',
+  'vlan_device',
   'settings',
   'sweep',
 ];
@@ -41,6 +43,7 @@ const ENUMS = [
   'affinity',
   'backend_state',
   'forwarding_mode',
+  'quic_layout',
 ];
 
 /** The comment after each entry of enum counter, which BTF does not carry. */

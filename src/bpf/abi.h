@@ -167,6 +167,15 @@ struct service {
 };
 ABI_SIZE(struct service, 16);
 
+/* How the connection IDs of a QUIC service name the backend. */
+enum quic_layout {
+	QUIC_NONE = 0,
+	/* draft-ietf-quic-load-balancers: one octet, then the server ID in plain text. */
+	QUIC_LB = 1,
+	/* The layout of mvfst that katran reads: version bits, then a host ID of 16, 24 or 32 bits. */
+	QUIC_KATRAN = 2,
+};
+
 enum backend_state {
 	BACKEND_UNUSED = 0,
 	BACKEND_UP = 1,
@@ -176,8 +185,28 @@ enum backend_state {
 };
 
 enum forwarding_mode {
+	/* Nothing changes but the MAC addresses. */
 	FORWARD_L2DSR = 0,
+	/* In a packet of the backend's family: IP in IP (RFC 2003, 2473), GRE (RFC 2784), ... */
+	FORWARD_IPIP = 1,
+	FORWARD_GRE = 2,
+	/* ... GUE variant 0 (draft-ietf-intarea-gue), or UDP and nothing else (foo over UDP). */
+	FORWARD_GUE = 3,
+	FORWARD_FOU = 4,
+	/* To the backend's own address; the DSCP says which VIP was meant. */
+	FORWARD_DSCP = 5,
+	/* To the backend's own address and port; replies pass a node, which puts the VIP back. */
+	FORWARD_NAT = 6,
+	/* As nat, and from the node's own address: replies come to the node by themselves. */
+	FORWARD_FULL_NAT = 7,
+	/* The backend is this node itself. */
+	FORWARD_LOCAL = 8,
 };
+
+/* The tag of the interface that the route names. */
+#define VLAN_AS_ROUTED 0xffff
+/* `mss_max` of a backend whose clamp is what fits through the way. */
+#define MSS_AS_ROUTED 0xffff
 
 /* One backend of one service. */
 struct backend {
@@ -193,13 +222,47 @@ struct backend {
 	__u8 state;
 	/* enum forwarding_mode. */
 	__u8 mode;
-	__u8 reserved[4];
+	/* Destination port of the outer UDP header, or the backend's own for nat. */
+	__be16 port_be;
+	/* VLAN that frames to it are tagged with; 0: none, or VLAN_AS_ROUTED. */
+	__u16 vlan;
+	/* Largest IP packet on the way to it; 0: what the route says. */
+	__u16 mtu;
+	/* Largest MSS of a SYN to it; 0: left alone, or MSS_AS_ROUTED. */
+	__u16 mss_max;
+	/* Of dscp: 0 to 63. */
+	__u8 dscp;
+	/* TTL of the outer header; 0: that of the packet. */
+	__u8 tunnel_ttl;
+	/* enum quic_layout of its service. */
+	__u8 quic;
+	__u8 reserved[9];
 };
-ABI_SIZE(struct backend, 48);
+ABI_SIZE(struct backend, 64);
 
 /*
- * What one CPU keeps of a backend: counters, and the next hop as the FIB last gave it. One cache
- * line, so an established flow costs one line here and one in `backends`.
+ * Outer source address of a backend's tunnel: the bits of `fixed` where `mask` has ones, the flow's
+ * hash elsewhere, so that the receiver spreads flows over its queues.
+ */
+struct tunnel_source {
+	struct ip_address fixed;
+	struct ip_address mask;
+};
+ABI_SIZE(struct tunnel_source, 32);
+
+#define VLAN_DEVICES_MAX 4096
+
+/* A VLAN device of the host, by its index. */
+struct vlan_device {
+	__u32 lower_ifindex;
+	/* 1 to 4094. */
+	__u32 vlan;
+};
+ABI_SIZE(struct vlan_device, 8);
+
+/*
+ * What one CPU keeps of a backend: counters, and the next hop as the FIB last gave it. What an
+ * established flow needs lies together, so that it costs little more than one cache line.
  */
 struct backend_local {
 	__u64 packets;
@@ -217,8 +280,17 @@ struct backend_local {
 	__u16 generation;
 	/* Why there is no next hop: an enum counter. */
 	__u16 refusal;
+	/* Longest frame, as it came and without tags, that the way takes. */
+	__u16 frame_bytes_max;
+	/* Tag to send with, or 0. */
+	__u16 vlan;
+	/* Other than 0: more is to be done than replacing MAC addresses. */
+	__u8 special;
+	/* The mode that all this was learned for. */
+	__u8 mode;
+	__u16 reserved;
 };
-ABI_SIZE(struct backend_local, 64);
+ABI_SIZE(struct backend_local, 72);
 
 struct settings {
 	/* Idle timeouts by enum flow_state. */
@@ -295,6 +367,9 @@ enum counter {
 	DROP_PROTOCOL, /* Neither TCP nor UDP nor ICMP that is understood, to a VIP */
 	DROP_NO_SERVICE, /* A port of a VIP on which no service is configured */
 	DROP_NO_BACKEND, /* New flows of a service without a backend that is up */
+	DROP_NO_SOURCE, /* The node has no address of the tunnel's family (set ipv4 or ipv6 of the node) */
+	DROP_NO_HEADROOM, /* The driver left no room in front of the frame for another header */
+	DROP_TOO_BIG, /* Packets that do not fit through the way to the backend */
 	DROP_NO_ROUTE, /* The kernel has no usable route to the backend */
 	DROP_NOT_ON_LINK, /* The backend is behind a router, where l2dsr cannot reach it */
 	DROP_NO_NEIGHBOUR, /* The backend's MAC address is not known (yet) */

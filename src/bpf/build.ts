@@ -26,6 +26,8 @@ const flags = [
   '-target',
   'bpf',
   '-mcpu=v3',
+  // Headers are read and written in words of several sizes.
+  '-fno-strict-aliasing',
   '-Wall',
   '-Wextra',
   '-Werror',

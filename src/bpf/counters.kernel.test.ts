@@ -90,7 +90,12 @@ interface Case {
   readonly only?: Plan['family'];
 }
 
-const CASES: Readonly<Record<CounterName, Case | 'an invariant, which no packet breaks'>> = {
+const UNSEEN = {
+  internal: 'an invariant, which no packet breaks',
+  headroom: 'a test run has more room than any header needs',
+} as const;
+
+const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UNSEEN]>> = {
   passed: {
     produce: async (plan) => {
       await fixture.program();
@@ -110,6 +115,27 @@ const CASES: Readonly<Record<CounterName, Case | 'an invariant, which no packet 
       const { sport } = (await check(plan)).packet;
       const answer = { source: plan.vip, destination: plan.node, sport: 80, dport: sport };
       return fixture.send(tcp({ ...answer, flags: 'SA' }));
+    },
+  },
+  no_source: {
+    produce: async (plan) => {
+      const backend = { address: plan.backend(1), mode: 'ipip' } as const;
+      await fixture.program(service({ vip: plan.vip, backends: [backend] }));
+      const sources = fixture.map('tunnel_sources');
+      for (let slot = 0; slot < sources.maxEntries; slot += 1) {
+        sources.update(new Uint8Array(Uint32Array.of(slot).buffer), new Uint8Array(32));
+      }
+      return fixture.send(segment(plan, 'S'));
+    },
+  },
+  no_headroom: UNSEEN.headroom,
+  too_big: {
+    produce: async (plan) => {
+      const backend = { address: plan.backend(1), forwarding: { mtuBytes: 600 } };
+      await fixture.program();
+      await fixture.program(service({ vip: plan.vip, backends: [backend] }));
+      const tuple = { source: plan.client, destination: plan.vip, sport: 40000, dport: 80 };
+      return fixture.send(tcp({ ...tuple, flags: 'A', payload: new Uint8Array(600) }));
     },
   },
   flow_guessed: {
@@ -248,8 +274,8 @@ const CASES: Readonly<Record<CounterName, Case | 'an invariant, which no packet 
   icmp_malformed: {
     produce: async (plan) => {
       await fixture.program(web(plan));
-      const headerBytes = plan.family === 'ipv4' ? 20 : 40;
-      return fixture.send(icmpError(plan).subarray(0, ETHERNET_BYTES + headerBytes + 8));
+      const type = plan.family === 'ipv4' ? 11 : 3;
+      return fixture.send(icmp({ source: plan.stranger, destination: plan.vip, type }));
     },
   },
   icmp_forged: {
@@ -277,7 +303,7 @@ const CASES: Readonly<Record<CounterName, Case | 'an invariant, which no packet 
       return fixture.send(icmpError(plan), 'skein_relayed');
     },
   },
-  internal: 'an invariant, which no packet breaks',
+  internal: UNSEEN.internal,
 };
 
 describe.each(PLANS)('$family', (plan) => {

@@ -115,7 +115,7 @@ export class Fixture {
     this.options = options;
     this.#dataplane = dataplane;
     this.#object = loadObject(options.objectPath, options.bpffs, options.limits).object;
-    this.#maps = new NodeMaps(this.#object);
+    this.#maps = new NodeMaps(this.#object, this.options);
     this.#ingress = {
       skein_lb: interfaceIndex(UPLINK),
       skein_probe: interfaceIndex('skein-probe1'),
@@ -134,7 +134,7 @@ export class Fixture {
     this.#object.close();
     this.#dataplane = await KernelDataplane.open(options, silentLogger);
     this.#object = loadObject(options.objectPath, options.bpffs, options.limits).object;
-    this.#maps = new NodeMaps(this.#object);
+    this.#maps = new NodeMaps(this.#object, this.options);
   }
 
   /** Takes everything away, and fails when a program met what it calls a bug of its own. */

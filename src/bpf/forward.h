@@ -3,6 +3,8 @@
 #ifndef SKEIN_FORWARD_H
 #define SKEIN_FORWARD_H
 
+#include "dscp.h"
+#include "encap.h"
 #include "nexthop.h"
 
 _Static_assert(offsetof(struct backend_local, smac) == offsetof(struct backend_local, dmac) + 6 &&
@@ -18,8 +20,8 @@ static __always_inline void put_macs(struct ethhdr *eth, const struct backend_lo
 			 2 * ETH_ALEN);
 }
 
-/* Layer 2 direct server return: nothing changes but the MAC addresses. */
-static __always_inline int forward_l2dsr(struct xdp_md *ctx, const struct backend_local *local)
+/* The frame is as it shall be, but for its MAC addresses: all that l2dsr needs. */
+static __always_inline int transmit(struct xdp_md *ctx, const struct backend_local *local)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
@@ -30,6 +32,36 @@ static __always_inline int forward_l2dsr(struct xdp_md *ctx, const struct backen
 	if (local->ifindex == ctx->ingress_ifindex)
 		return XDP_TX;
 	return bpf_redirect(local->ifindex, 0);
+}
+
+/* Every way but plain l2dsr. The packet fits, and `local` holds the next hop. */
+static __noinline int forward_special(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
+				      const struct backend *backend,
+				      const struct backend_local *local)
+{
+	int why = DROP_INTERNAL;
+
+	if (!pkt || !backend || !local)
+		return drop(DROP_INTERNAL);
+	switch (backend->mode) {
+	case FORWARD_L2DSR:
+		why = 0;
+		break;
+	case FORWARD_IPIP:
+	case FORWARD_GRE:
+	case FORWARD_GUE:
+	case FORWARD_FOU:
+		why = encapsulate(ctx, pkt, index, backend);
+		break;
+	case FORWARD_DSCP:
+		why = put_dscp(ctx, pkt, backend);
+		break;
+	case FORWARD_LOCAL:
+		return XDP_PASS;
+	}
+	if (why)
+		return drop(why);
+	return transmit(ctx, local);
 }
 
 static __always_inline int forward(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
@@ -43,9 +75,13 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pkt,
 	why = next_hop(ctx, local, backend);
 	if (why)
 		return drop(why);
+	if (pkt->frame_bytes > local->frame_bytes_max)
+		return drop(DROP_TOO_BIG);
 	local->packets++;
 	local->bytes += pkt->frame_bytes;
-	return forward_l2dsr(ctx, local);
+	if (local->special)
+		return forward_special(ctx, pkt, index, backend, local);
+	return transmit(ctx, local);
 }
 
 #endif

@@ -81,6 +81,22 @@ struct {
 	__type(value, struct backend_local);
 } backends_local SEC(".maps");
 
+/* By backend index; read for tunnels only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set at load */
+	__type(key, __u32);
+	__type(value, struct tunnel_source);
+} tunnel_sources SEC(".maps");
+
+/* VLAN devices of the host: the interface below, and the tag. XDP cannot send through them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, VLAN_DEVICES_MAX);
+	__type(key, __u32);
+	__type(value, struct vlan_device);
+} vlan_devices SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

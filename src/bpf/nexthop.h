@@ -19,19 +19,26 @@
  * enabled on the interface that it is given, and on this one that opens nothing.
  */
 #define LOOPBACK_IFINDEX 1
+#define FRAME_BYTES_ANY 0xffff
+#define GRE_BYTES 4
+#define GUE_BYTES 4
 
-static __always_inline bool same_address(const struct ip_address *a, const struct ip_address *b)
+/* Bytes that a mode puts in front of a packet: the outer header of either family, and the rest. */
+static __always_inline __u32 mode_bytes(__u8 mode, bool outer_is_ipv6)
 {
-	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+	__u32 outer = outer_is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 
-	return x[0] == y[0] && x[1] == y[1];
-}
-
-static __always_inline bool is_ipv4_mapped(const struct ip_address *a)
-{
-	const __u32 *words_be = (const __u32 *)a;
-
-	return !words_be[0] && !words_be[1] && words_be[2] == bpf_htonl(0xffff);
+	switch (mode) {
+	case FORWARD_IPIP:
+		return outer;
+	case FORWARD_GRE:
+		return outer + GRE_BYTES;
+	case FORWARD_GUE:
+		return outer + sizeof(struct udphdr) + GUE_BYTES;
+	case FORWARD_FOU:
+		return outer + sizeof(struct udphdr);
+	}
+	return 0;
 }
 
 static __always_inline long fib_ask(struct xdp_md *ctx, struct bpf_fib_lookup *fib,
@@ -40,7 +47,7 @@ static __always_inline long fib_ask(struct xdp_md *ctx, struct bpf_fib_lookup *f
 	fib->ifindex = LOOPBACK_IFINDEX;
 	if (is_ipv4_mapped(address)) {
 		fib->family = AF_INET;
-		fib->ipv4_dst = ((const __u32 *)address)[3];
+		fib->ipv4_dst = ipv4_of(address);
 	} else {
 		fib->family = AF_INET6;
 		__builtin_memcpy(fib->ipv6_dst, address, 16);
@@ -68,6 +75,31 @@ static __always_inline int next_hop_refused(struct backend_local *local, enum co
 	return why;
 }
 
+/* What the FIB said, as the packets need it. */
+static __always_inline void next_hop_learn(struct backend_local *local,
+					   const struct backend *backend,
+					   const struct bpf_fib_lookup *fib)
+{
+	/* The helper puts the MTU of the route where the length of the packet was. */
+	__u32 ifindex = fib->ifindex, mtu = fib->mtu_result, overhead;
+	struct vlan_device *device = bpf_map_lookup_elem(&vlan_devices, &ifindex);
+
+	overhead = mode_bytes(backend->mode, !is_ipv4_mapped(&backend->address));
+	__builtin_memcpy(local->dmac, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(local->smac, fib->smac, ETH_ALEN);
+	local->ifindex = device ? device->lower_ifindex : ifindex;
+	local->vlan = device ? device->vlan : 0;
+	if (backend->vlan != VLAN_AS_ROUTED)
+		local->vlan = backend->vlan;
+	if (backend->mtu && (!mtu || backend->mtu < mtu))
+		mtu = backend->mtu;
+	local->frame_bytes_max = FRAME_BYTES_ANY;
+	if (mtu && mtu <= FRAME_BYTES_ANY - sizeof(struct ethhdr))
+		local->frame_bytes_max =
+			mtu < overhead ? 0 : mtu - overhead + sizeof(struct ethhdr);
+	local->special = backend->mode != FORWARD_L2DSR || local->vlan || backend->quic;
+}
+
 /* 0, or the counter under which the packet is to be dropped. */
 static __noinline int next_hop_resolve(struct xdp_md *ctx, struct backend_local *local,
 				       const struct backend *backend, __u32 now_ms)
@@ -78,18 +110,25 @@ static __noinline int next_hop_resolve(struct xdp_md *ctx, struct backend_local 
 
 	if (!local || !backend)
 		return DROP_INTERNAL;
-	same = local->generation == backend->generation;
+	same = local->generation == backend->generation && local->mode == backend->mode;
 	known = local->ifindex && same;
 	/* A refusal is kept for one tick, lest a flood becomes a flood of lookups. */
 	if (!known && same && local->refusal && local->resolved_ms == now_ms)
 		return local->refusal;
 	local->resolved_ms = now_ms;
 	local->generation = backend->generation;
+	local->mode = backend->mode;
 
+	if (backend->mode == FORWARD_LOCAL) {
+		local->ifindex = LOOPBACK_IFINDEX;
+		local->frame_bytes_max = FRAME_BYTES_ANY;
+		local->special = 1;
+		return 0;
+	}
 	rc = fib_ask(ctx, &fib, &backend->address);
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return next_hop_refused(local, DROP_NO_ROUTE);
-	if (!fib_on_link(&fib, &backend->address))
+	if (backend->mode == FORWARD_L2DSR && !fib_on_link(&fib, &backend->address))
 		return next_hop_refused(local, DROP_NOT_ON_LINK);
 	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		if (!known)
@@ -98,9 +137,7 @@ static __noinline int next_hop_resolve(struct xdp_md *ctx, struct backend_local 
 		count(COUNT_NEIGHBOUR_STALE);
 		return 0;
 	}
-	__builtin_memcpy(local->dmac, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(local->smac, fib.smac, ETH_ALEN);
-	local->ifindex = fib.ifindex;
+	next_hop_learn(local, backend, &fib);
 	return 0;
 }
 
@@ -110,7 +147,7 @@ static __always_inline int next_hop(struct xdp_md *ctx, struct backend_local *lo
 	__u32 now_ms = clock_now_ms();
 
 	if (local->ifindex && local->generation == backend->generation &&
-	    now_ms - local->resolved_ms < NEXT_HOP_FRESH_MS)
+	    local->mode == backend->mode && now_ms - local->resolved_ms < NEXT_HOP_FRESH_MS)
 		return 0;
 	return next_hop_resolve(ctx, local, backend, now_ms);
 }

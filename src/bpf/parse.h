@@ -15,6 +15,7 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
+#include "address.h"
 #include "maps.h"
 
 #define IP_MORE_FRAGMENTS_OR_OFFSET 0x3fff
@@ -141,7 +142,8 @@ static __always_inline enum packet_kind parse_ipv4(struct packet *pkt, void *l3,
 	pkt->key4.saddr_be = ip->saddr;
 	pkt->key4.daddr_be = ip->daddr;
 	header_bytes = ip->ihl * 4;
-	if (header_bytes < sizeof(*ip) || bpf_ntohs(ip->tot_len) < header_bytes)
+	if (header_bytes < sizeof(*ip) || bpf_ntohs(ip->tot_len) < header_bytes ||
+	    l3 + bpf_ntohs(ip->tot_len) > end)
 		return PACKET_MALFORMED;
 	if (ip->frag_off & bpf_htons(IP_MORE_FRAGMENTS_OR_OFFSET))
 		return PACKET_FRAGMENT;
@@ -161,6 +163,8 @@ static __always_inline enum packet_kind parse_ipv6(struct packet *pkt, void *l3,
 		return PACKET_NOT_IP;
 	pkt->is_ipv6 = 1;
 	__builtin_memcpy(&pkt->key6.saddr, &ip6->saddr, 32);
+	if ((void *)(ip6 + 1) + bpf_ntohs(ip6->payload_len) > end)
+		return PACKET_MALFORMED;
 	switch (ip6->nexthdr) {
 	case IPPROTO_FRAGMENT:
 		return PACKET_FRAGMENT;
@@ -191,16 +195,6 @@ static __always_inline void parse(struct xdp_md *ctx, struct packet *pkt)
 		pkt->kind = parse_ipv6(pkt, eth + 1, end);
 }
 
-static __always_inline void map_ipv4(struct ip_address *to, __be32 from_be)
-{
-	__u32 *words = (__u32 *)to;
-
-	words[0] = 0;
-	words[1] = 0;
-	words[2] = bpf_htonl(0xffff);
-	words[3] = from_be;
-}
-
 /* The destination as 16 bytes. */
 static __always_inline void packet_daddr(const struct packet *pkt, struct ip_address *to)
 {
@@ -208,6 +202,16 @@ static __always_inline void packet_daddr(const struct packet *pkt, struct ip_add
 		*to = pkt->key6.daddr;
 	else
 		map_ipv4(to, pkt->key4.daddr_be);
+}
+
+static __always_inline __be16 packet_sport_be(const struct packet *pkt)
+{
+	return pkt->is_ipv6 ? pkt->key6.sport_be : pkt->key4.sport_be;
+}
+
+static __always_inline __be16 packet_dport_be(const struct packet *pkt)
+{
+	return pkt->is_ipv6 ? pkt->key6.dport_be : pkt->key4.dport_be;
 }
 
 static __always_inline __u8 packet_l4_proto(const struct packet *pkt)

@@ -144,18 +144,14 @@ describe.each(PLANS)('$family', (plan) => {
     const ports = { ...between, sport: 40000, dport: 80, payload: new Uint8Array(5) };
     const { request } = ECHO[plan.family];
     return [
-      { name: 'TCP', l3Bytes: headers, l4Bytes: 20, frame: tcp({ ...ports, flags: 'S' }) },
-      { name: 'UDP', l3Bytes: headers, l4Bytes: 8, frame: udp(ports) },
+      { name: 'TCP', frame: tcp({ ...ports, flags: 'S' }) },
+      { name: 'UDP', frame: udp(ports) },
       {
         name: 'an echo request',
-        l3Bytes: headers,
-        l4Bytes: 8,
         frame: icmp({ ...between, type: request }),
       },
       {
         name: 'TCP after options',
-        l3Bytes: headers + options.length,
-        l4Bytes: 20,
         frame: tcp({ ...ports, flags: 'S', options }),
       },
     ];
@@ -168,7 +164,7 @@ describe.each(PLANS)('$family', (plan) => {
       const expected =
         length < ETHERNET_BYTES + headers
           ? { verdict: 'PASS', counted: { passed: 1 } }
-          : length < ETHERNET_BYTES + row.l3Bytes + row.l4Bytes
+          : length < row.frame.length
             ? { verdict: 'DROP', counted: { malformed: 1 } }
             : { verdict: 'TX' };
       expect(outcome, `at ${length} bytes`).toMatchObject(expected);

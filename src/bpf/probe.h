@@ -9,106 +9,14 @@
 #ifndef SKEIN_PROBE_H
 #define SKEIN_PROBE_H
 
-#include "checksum.h"
 #include "forward.h"
+#include "rewrite.h"
 #include "schedule.h"
 #include "vip.h"
 
 #define PROBE_PORT_TRIES 8
 /* A check that sent nothing for as long may lose its port to another one. */
 #define PROBE_OVER_MS 2000
-
-/* What of a packet is to be replaced; addresses as 16 bytes, IPv4 in the last four. */
-struct rewrite {
-	const struct ip_address *saddr;
-	const struct ip_address *daddr;
-	__be16 sport_be;
-	__be16 dport_be;
-};
-
-static __always_inline __u64 rewrite_words(__u32 *at, const __u32 *to, int words)
-{
-	__u64 delta = 0;
-	int i;
-
-#pragma unroll
-	for (i = 0; i < 4; i++) {
-		if (i >= words)
-			break;
-		delta = csum_change32(delta, at[i], to[i]);
-		at[i] = to[i];
-	}
-	return delta;
-}
-
-static __always_inline int rewrite_l4(void *l4, void *end, __u8 l4_proto, const struct rewrite *to,
-				      __u64 delta)
-{
-	__be16 *ports_be = l4;
-
-	if (l4_proto == IPPROTO_TCP) {
-		struct tcphdr *tcp = l4;
-
-		if ((void *)(tcp + 1) > end)
-			return -1;
-		delta = csum_change16(delta, tcp->source, to->sport_be);
-		delta = csum_change16(delta, tcp->dest, to->dport_be);
-		csum_apply(&tcp->check, delta);
-	} else {
-		struct udphdr *udp = l4;
-
-		if ((void *)(udp + 1) > end)
-			return -1;
-		delta = csum_change16(delta, udp->source, to->sport_be);
-		delta = csum_change16(delta, udp->dest, to->dport_be);
-		/* 0 means "no checksum" (RFC 768); a sum that comes out as 0 is sent as all ones. */
-		if (udp->check) {
-			csum_apply(&udp->check, delta);
-			if (!udp->check)
-				udp->check = 0xffff;
-		}
-	}
-	ports_be[0] = to->sport_be;
-	ports_be[1] = to->dport_be;
-	return 0;
-}
-
-static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packet *pkt,
-					  const struct rewrite *to)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	void *l3 = data + sizeof(struct ethhdr);
-	__u64 delta;
-
-	if (pkt->is_ipv6) {
-		struct ipv6hdr *ip6 = l3;
-
-		if ((void *)(ip6 + 1) > end)
-			return -1;
-		delta = rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)to->saddr, 4);
-		delta += rewrite_words((__u32 *)&ip6->daddr, (const __u32 *)to->daddr, 4);
-		return rewrite_l4(ip6 + 1, end, pkt->key6.l4_proto, to, delta);
-	} else {
-		struct iphdr *ip = l3;
-
-		if ((void *)(ip + 1) > end)
-			return -1;
-		delta = rewrite_words(&ip->saddr, (const __u32 *)to->saddr + 3, 1);
-		delta += rewrite_words(&ip->daddr, (const __u32 *)to->daddr + 3, 1);
-		csum_apply(&ip->check, delta);
-		return rewrite_l4(l3 + ip->ihl * 4, end, pkt->key4.l4_proto, to, delta);
-	}
-}
-
-static __always_inline __be16 packet_sport_be(const struct packet *pkt)
-{
-	return pkt->is_ipv6 ? pkt->key6.sport_be : pkt->key4.sport_be;
-}
-
-static __always_inline __be16 packet_dport_be(const struct packet *pkt)
-{
-	return pkt->is_ipv6 ? pkt->key6.dport_be : pkt->key4.dport_be;
-}
 
 /*
  * A port for the way, the same for every packet of one check; 0 when there is none. Two checks of
@@ -215,8 +123,12 @@ int skein_probe(struct xdp_md *ctx)
 	why = next_hop(ctx, local, backend);
 	if (why)
 		return drop(why);
+	if (pkt.frame_bytes > local->frame_bytes_max)
+		return drop(DROP_TOO_BIG);
 	count(COUNT_PROBE_SENT);
-	return forward_l2dsr(ctx, local);
+	if (local->special)
+		return forward_special(ctx, &pkt, probe.backend, backend, local);
+	return transmit(ctx, local);
 }
 
 /* Is this a backend's answer to a check? The destination is the node's own address then. */

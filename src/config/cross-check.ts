@@ -6,10 +6,12 @@
 import { parseAddress, type Address } from '../model/address.ts';
 import { serviceId, type ServiceId } from '../model/service.ts';
 import { crossCheckAddresses } from './cross-check-addresses.ts';
+import { crossCheckForwarding } from './cross-check-forwarding.ts';
 import { crossCheckSync } from './cross-check-sync.ts';
 import { formatPath, type Path, type Report } from './problems.ts';
 import { eachRepeated } from './repeated.ts';
-import { LIMITS_MAX, type BackendEntry, type ClusterRemains, type NodeDocument } from './schema.ts';
+import type { BackendEntry } from './schema-backend.ts';
+import { LIMITS_MAX, type ClusterRemains, type NodeDocument } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 
 type Groups = NonNullable<ClusterRemains['backends']>;
@@ -32,6 +34,7 @@ export function crossCheck(
   checkServiceKeys(cluster.services ?? [], report);
   checkVips(cluster, report);
   crossCheckAddresses(cluster, node, report);
+  crossCheckForwarding(cluster, node, report);
 }
 
 function checkPeers(cluster: ClusterRemains, node: NodeDocument | undefined, report: Report): void {

@@ -6,10 +6,10 @@ import { familyOf, parseAddress, type Address } from '../model/address.ts';
 import type { BgpPeer } from '../model/bgp.ts';
 import type { CheckSpec } from '../model/check.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
+import type { ForwardingOptions } from '../model/forwarding.ts';
 import { serviceId, type Backend, type Service, type Vip } from '../model/service.ts';
 import { digestOf } from './digest.ts';
 import type {
-  BackendEntry,
   CheckEntry,
   ClusterDocument,
   NodeDocument,
@@ -17,6 +17,7 @@ import type {
   ServiceEntry,
   SyncSection,
 } from './schema.ts';
+import type { BackendEntry } from './schema-backend.ts';
 import type { ClusterConfig, NodeConfig, NodePart, SyncConfig } from './types.ts';
 
 const TIMEOUT_DEFAULT_MS = 800;
@@ -94,7 +95,21 @@ function resolveBackend(entry: BackendEntry): Backend {
     weight: entry.weight,
     intent: entry.drain ? 'draining' : 'active',
     mode: entry.mode,
+    forwarding: resolveForwarding(entry),
   };
+}
+
+/** Undefined when the entry says nothing beyond its mode. */
+function resolveForwarding(entry: BackendEntry): ForwardingOptions | undefined {
+  const options: ForwardingOptions = {
+    port: entry.tunnel_port,
+    tunnelSource: entry.tunnel_source,
+    tunnelTtl: entry.tunnel_ttl,
+    dscp: entry.dscp,
+    vlan: entry.vlan,
+    mtuBytes: entry.mtu,
+  };
+  return Object.values(options).some((value) => value !== undefined) ? options : undefined;
 }
 
 function resolveChecks(entries: readonly CheckEntry[], servicePort: number): CheckSpec[] {

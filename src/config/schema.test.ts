@@ -144,7 +144,24 @@ describe('a cluster document is refused', () => {
       ],
     ],
     [{ 'backends/web/0/weight': 65_536 }, ['backends.web[0].weight: must be at most 65535']],
-    [{ 'backends/web/0/mode': 'ipip' }, ['backends.web[0].mode: must be l2dsr']],
+    [
+      { 'backends/web/0/mode': 'ipop' },
+      [
+        'backends.web[0].mode: must be one of l2dsr, ipip, gre, gue, fou, dscp (did you mean "ipip"?)',
+      ],
+    ],
+    [{ 'backends/web/0/dscp': 4 }, ['backends.web[0].dscp: is for mode dscp only']],
+    [{ 'backends/web/0/mode': 'dscp' }, ['backends.web[0].dscp: is required for mode dscp']],
+    [
+      { 'backends/web/0/tunnel_port': 4 },
+      ['backends.web[0].tunnel_port: is for mode gue and fou only'],
+    ],
+    [
+      { 'backends/web/0/mode': 'ipip', 'backends/web/0/tunnel_source': '10.9.0.1/16' },
+      [
+        'backends.web[0].tunnel_source: must be an address or a prefix without bits beyond its length, such as 10.9.0.0/16',
+      ],
+    ],
     [{ 'backends/web/0/address': undefined }, ['backends.web[0].address: is required']],
     [
       { 'backends/a b': ['10.83.1.104'] },

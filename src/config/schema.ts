@@ -8,8 +8,6 @@ import { z } from 'zod';
 import {
   absolutePath,
   address,
-  ADDRESS_PATTERN,
-  backendName,
   filePath,
   name,
   ofFamily,
@@ -17,6 +15,7 @@ import {
   parsed,
   whole,
 } from './schema-pieces.ts';
+import { backend } from './schema-backend.ts';
 import { sync, syncPeer } from './schema-sync.ts';
 import {
   parseCommunity,
@@ -107,22 +106,6 @@ const bgp = z.strictObject({
   med: med.optional(),
   peers: z.array(peer).min(1).max(64).describe('Routers that every node announces to.'),
 });
-
-const backendOptions = z.strictObject({
-  name: backendName.optional().describe('Default: the address.'),
-  address: address.describe('Own address of the host, of either family.'),
-  weight: whole(1, 65535).default(1).describe("Share of a service's new flows: weight / sum."),
-  drain: z.boolean().default(false).describe('Keep the flows it has, give it no new ones.'),
-  mode: z.enum(['l2dsr']).default('l2dsr').describe('How packets reach it.'),
-});
-const backend = z.union([
-  z
-    .string()
-    .meta({ pattern: ADDRESS_PATTERN })
-    .transform((text) => ({ address: text }))
-    .pipe(backendOptions),
-  backendOptions,
-]);
 
 const threshold = z
   .strictObject({
@@ -306,7 +289,6 @@ export const nodeDocument = z.strictObject({
 export type ClusterDocument = z.output<typeof clusterDocument>;
 export type NodeDocument = z.output<typeof nodeDocument>;
 export type ServiceEntry = z.output<typeof service>;
-export type BackendEntry = z.output<typeof backend>;
 export type CheckEntry = z.output<typeof check>;
 export type PeerEntry = z.output<typeof peer>;
 export type SyncSection = z.output<typeof sync>;

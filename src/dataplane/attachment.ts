@@ -48,6 +48,8 @@ const PINNED_MAPS = [
   'rings',
   'backends',
   'backends_local',
+  'tunnel_sources',
+  'vlan_devices',
   'settings',
   'counters',
   'clock',
@@ -78,6 +80,7 @@ export function loadObject(objectPath: string, bpffs: string, sizes: MapSizes): 
   object.setMaxEntries('relay_buckets', sizes.services);
   object.setMaxEntries('backends', sizes.backends);
   object.setMaxEntries('backends_local', sizes.backends);
+  object.setMaxEntries('tunnel_sources', sizes.backends);
   for (const family of ['4', '6']) {
     object.setMaxEntries(`flows${family}`, sizes.flows);
     object.setMaxEntries(`embryonic${family}`, sizes.embryonicFlows);

@@ -1,17 +1,13 @@
 import type { Address } from '../model/address.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
-import type {
-  Affinity,
-  BackendState,
-  ForwardingMode,
-  ServiceId,
-  ServiceKey,
-} from '../model/service.ts';
+import type { ForwardingMode, ForwardingOptions } from '../model/forwarding.ts';
+import type { Affinity, BackendState, ServiceId, ServiceKey } from '../model/service.ts';
 
 export interface WantedBackend {
   readonly address: Address;
   readonly weight: number;
   readonly mode: ForwardingMode;
+  readonly forwarding?: ForwardingOptions | undefined;
   readonly state: BackendState;
 }
 

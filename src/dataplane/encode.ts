@@ -3,18 +3,12 @@ import {
   Affinity as AffinityCode,
   BackendState as StateCode,
   encodeServiceKey,
-  ForwardingMode as ModeCode,
   type Backend as BackendRecord,
   type ServiceKey as ServiceKeyRecord,
 } from '../abi/abi.generated.ts';
 import { addressBytes, addressFromBytes, type Address } from '../model/address.ts';
-import type {
-  Affinity,
-  BackendState,
-  ForwardingMode,
-  L4Protocol,
-  ServiceKey,
-} from '../model/service.ts';
+import type { Affinity, BackendState, L4Protocol, ServiceKey } from '../model/service.ts';
+import { decodeMode, encodeWay, NO_WAY, type OwnAddresses } from './encode-forwarding.ts';
 import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
 
 const PROTOCOL_CODES: Record<L4Protocol, number> = { tcp: 6, udp: 17 };
@@ -23,7 +17,6 @@ const STATE_CODES: Record<BackendState, number> = {
   draining: StateCode.BACKEND_DRAINING,
   down: StateCode.BACKEND_DOWN,
 };
-const MODE_CODES: Record<ForwardingMode, number> = { l2dsr: ModeCode.FORWARD_L2DSR };
 const AFFINITY_CODES: Record<Affinity, number> = {
   flow: AffinityCode.AFFINITY_FLOW,
   client: AffinityCode.AFFINITY_CLIENT,
@@ -66,6 +59,7 @@ export function decodeKey(record: ServiceKeyRecord): ServiceKey | undefined {
 export function backendRecord(
   service: ProgrammedService,
   backend: ProgrammedBackend,
+  own: OwnAddresses,
 ): BackendRecord {
   return {
     address: addressBytes(backend.address),
@@ -74,7 +68,8 @@ export function backendRecord(
     weight: backend.weight,
     generation: backend.generation,
     state: STATE_CODES[backend.state],
-    mode: MODE_CODES[backend.mode],
+    quic: 0,
+    ...encodeWay(backend, own),
   };
 }
 
@@ -88,14 +83,15 @@ export function unusedRecord(generation: number): BackendRecord {
     weight: 0,
     generation,
     state: StateCode.BACKEND_UNUSED,
-    mode: 0,
+    quic: 0,
+    ...NO_WAY,
   };
 }
 
 /** Undefined for an unused slot. */
 export function decodeBackend(record: BackendRecord, slot: number): ProgrammedBackend | undefined {
   const state = nameOf(STATE_CODES, record.state);
-  const mode = nameOf(MODE_CODES, record.mode);
+  const mode = decodeMode(record.mode);
   if (state === undefined || mode === undefined) return undefined;
   const { generation, weight } = record;
   return { slot, generation, weight, mode, state, address: addressFromBytes(record.address) };

@@ -112,7 +112,7 @@ export class KernelDataplane implements Dataplane {
     this.#logger = logger;
     this.#loaded = loadObject(options.objectPath, bpffs, limits);
     const { object, layout } = this.#loaded;
-    this.#maps = new NodeMaps(object);
+    this.#maps = new NodeMaps(object, { ipv4: options.ipv4, ipv6: options.ipv6 });
     this.#flows = [object.map('flows4'), object.map('flows6')];
 
     const { services, generations } = this.#maps.adopt();

@@ -7,6 +7,7 @@ import {
   COUNTERS,
   encodeService,
   encodeSettings,
+  encodeTunnelSource as encodeTunnelSourceRecord,
   readBackend,
   readService,
   readServiceKey,
@@ -18,6 +19,7 @@ import {
   type Settings,
 } from '../abi/abi.generated.ts';
 import type { Address } from '../model/address.ts';
+import { isTunnel } from '../model/forwarding.ts';
 import { serviceId, type ServiceKey } from '../model/service.ts';
 import {
   affinityCode,
@@ -30,6 +32,7 @@ import {
   formatMac,
   unusedRecord,
 } from './encode.ts';
+import { encodeTunnelSource, type OwnAddresses } from './encode-forwarding.ts';
 import { closeFd, createInnerArray, possibleCpus, type BpfMap, type BpfObject } from './libbpf.ts';
 import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
 
@@ -68,8 +71,12 @@ export class NodeMaps {
   readonly #settings: BpfMap;
   readonly #counters: BpfMap;
   readonly #sweeps: BpfMap;
+  readonly #tunnelSources: BpfMap;
+  readonly #own: OwnAddresses;
 
-  constructor(object: BpfObject) {
+  /** `own`: the addresses of this node, which tunnels come from. */
+  constructor(object: BpfObject, own: OwnAddresses) {
+    this.#own = own;
     this.#services = object.map('services');
     this.#rings = object.map('rings');
     this.#backends = object.map('backends');
@@ -77,6 +84,7 @@ export class NodeMaps {
     this.#settings = object.map('settings');
     this.#counters = object.map('counters');
     this.#sweeps = object.map('sweeps');
+    this.#tunnelSources = object.map('tunnel_sources');
   }
 
   writeSettings(settings: Settings): void {
@@ -86,12 +94,20 @@ export class NodeMaps {
   putBackends(
     entries: readonly { service: ProgrammedService; backend: ProgrammedBackend }[],
   ): void {
+    for (const { backend } of entries) this.#putTunnelSource(backend);
     this.#writeBackends(
       entries.map(({ service, backend }) => ({
         slot: backend.slot,
-        record: backendRecord(service, backend),
+        record: backendRecord(service, backend, this.#own),
       })),
     );
+  }
+
+  /** Before the record that has it read. */
+  #putTunnelSource(backend: ProgrammedBackend): void {
+    if (!isTunnel(backend.mode)) return;
+    const source = encodeTunnelSource(backend, this.#own);
+    this.#tunnelSources.update(u32(backend.slot), encodeTunnelSourceRecord(source));
   }
 
   clearBackends(backends: readonly ProgrammedBackend[]): void {

@@ -3,14 +3,9 @@
  * allocators that it is given. Order is the whole point: a backend exists before a ring names it, a
  * ring before a service names it, and on the way out the other way round.
  */
-import type { Address } from '../model/address.ts';
-import type {
-  Affinity,
-  BackendState,
-  ForwardingMode,
-  ServiceId,
-  ServiceKey,
-} from '../model/service.ts';
+import { formatPrefix, type Address } from '../model/address.ts';
+import type { Affinity, BackendState, ServiceId, ServiceKey } from '../model/service.ts';
+import type { ForwardingMode, ForwardingOptions } from '../model/forwarding.ts';
 import type { WantedBackend, WantedService } from './dataplane.ts';
 import { maglevRing, ringSize } from './maglev.ts';
 import type { Slots } from './slots.ts';
@@ -22,6 +17,7 @@ export interface ProgrammedBackend {
   readonly address: Address;
   readonly weight: number;
   readonly mode: ForwardingMode;
+  readonly forwarding?: ForwardingOptions | undefined;
   readonly state: BackendState;
 }
 
@@ -142,7 +138,7 @@ function placeBackends(
   const changed: ProgrammedBackend[] = [];
   const reused: number[] = [];
   for (const wantedBackend of wanted.backends) {
-    const { address, weight, mode, state } = wantedBackend;
+    const { address, weight, mode, state, forwarding } = wantedBackend;
     const before = current?.backends.get(address);
     if (before !== undefined && describe(before) === describe(wantedBackend)) {
       backends.set(address, before);
@@ -150,7 +146,7 @@ function placeBackends(
     }
     const place = before ?? newPlace(allocators, reused);
     const { slot, generation } = place;
-    const backend = { slot, generation, address, weight, mode, state };
+    const backend = { slot, generation, address, weight, mode, state, forwarding };
     backends.set(address, backend);
     changed.push(backend);
   }
@@ -158,8 +154,12 @@ function placeBackends(
 }
 
 /** Equal texts mean equal records, but for the slot. */
-function describe({ weight, mode, state }: WantedBackend): string {
-  return `${state} ${mode} ${weight}`;
+function describe({ weight, mode, state, forwarding }: WantedBackend): string {
+  const common = `${state} ${mode} ${weight}`;
+  if (forwarding === undefined) return common;
+  const { port, tunnelSource, tunnelTtl, dscp, vlan, mtuBytes, mssBytes } = forwarding;
+  const source = tunnelSource && formatPrefix(tunnelSource);
+  return [common, port, source, tunnelTtl, dscp, vlan, mtuBytes, mssBytes].join(' ');
 }
 
 function newPlace(allocators: Allocators, reused: number[]): { slot: number; generation: number } {

@@ -30,6 +30,27 @@ export function parseAddress(text: string): Address | undefined {
   return canonicalText(plain);
 }
 
+/** `10.0.0.0/8` or `2001:db8::/32`; bits beyond the length must be 0. A bare address is a host. */
+export function parsePrefix(text: string): Prefix | undefined {
+  const [, head = '', digits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const value = parseAddress(head);
+  if (value === undefined) return undefined;
+  const host = hostPrefix(value);
+  const length = digits === undefined ? host.length : Number(digits);
+  if (length > host.length) return undefined;
+  const mask = prefixMask({ address: value, length });
+  const stray = addressBytes(value).some((byte, index) => (byte & ~(mask[index] ?? 0)) !== 0);
+  return stray ? undefined : { address: value, length };
+}
+
+/** 16 bytes with ones where the prefix says something; all of ::ffff:0:0/96 is said for IPv4. */
+export function prefixMask({ address: value, length }: Prefix): Uint8Array {
+  const bits = familyOf(value) === 'ipv4' ? 96 + length : length;
+  return Uint8Array.from({ length: 16 }, (_, index) => {
+    return 0xff & (0xff00 >> Math.max(0, Math.min(8, bits - index * 8)));
+  });
+}
+
 /** For constants and tests: throws a TypeError where `parseAddress` would return undefined. */
 export function address(text: string): Address {
   const parsed = parseAddress(text);

@@ -4,6 +4,7 @@
  */
 import { formatEndpoint, type Address } from './address.ts';
 import type { CheckSpec } from './check.ts';
+import type { ForwardingMode, ForwardingOptions } from './forwarding.ts';
 
 export type L4Protocol = 'tcp' | 'udp';
 
@@ -24,7 +25,6 @@ export function serviceId(key: ServiceKey): ServiceId {
 }
 
 export type Scheduler = 'maglev';
-export type ForwardingMode = 'l2dsr';
 
 /** What a flow's schedule depends on: the whole tuple, or the client's address alone. */
 export type Affinity = 'flow' | 'client';
@@ -42,6 +42,7 @@ export interface Backend {
   readonly weight: number;
   readonly intent: BackendIntent;
   readonly mode: ForwardingMode;
+  readonly forwarding?: ForwardingOptions | undefined;
 }
 
 /** One (VIP, protocol, port). A service of the document with two VIPs and two ports makes four. */

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Replaces addresses and ports in place, and mends every checksum that covers them (RFC 1624). */
+#ifndef SKEIN_REWRITE_H
+#define SKEIN_REWRITE_H
+
+#include "checksum.h"
+#include "parse.h"
+
+/* What of a packet is to be replaced; addresses as 16 bytes, IPv4 in the last four. */
+struct rewrite {
+	const struct ip_address *saddr;
+	const struct ip_address *daddr;
+	__be16 sport_be;
+	__be16 dport_be;
+};
+
+static __always_inline __u64 rewrite_words(__u32 *at, const __u32 *to, int words)
+{
+	__u64 delta = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		if (i >= words)
+			break;
+		delta = csum_change32(delta, at[i], to[i]);
+		at[i] = to[i];
+	}
+	return delta;
+}
+
+static __always_inline int rewrite_l4(void *l4, void *end, __u8 l4_proto, const struct rewrite *to,
+				      __u64 delta)
+{
+	__be16 *ports_be = l4;
+
+	if (l4_proto == IPPROTO_TCP) {
+		struct tcphdr *tcp = l4;
+
+		if ((void *)(tcp + 1) > end)
+			return -1;
+		delta = csum_change16(delta, tcp->source, to->sport_be);
+		delta = csum_change16(delta, tcp->dest, to->dport_be);
+		csum_apply(&tcp->check, delta);
+	} else {
+		struct udphdr *udp = l4;
+
+		if ((void *)(udp + 1) > end)
+			return -1;
+		delta = csum_change16(delta, udp->source, to->sport_be);
+		delta = csum_change16(delta, udp->dest, to->dport_be);
+		/* 0 means "no checksum" (RFC 768); a sum that comes out as 0 is sent as all ones. */
+		if (udp->check) {
+			csum_apply(&udp->check, delta);
+			if (!udp->check)
+				udp->check = 0xffff;
+		}
+	}
+	ports_be[0] = to->sport_be;
+	ports_be[1] = to->dport_be;
+	return 0;
+}
+
+static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packet *pkt,
+					  const struct rewrite *to)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *l3 = data + sizeof(struct ethhdr);
+	__u64 delta;
+
+	if (pkt->is_ipv6) {
+		struct ipv6hdr *ip6 = l3;
+
+		if ((void *)(ip6 + 1) > end)
+			return -1;
+		delta = rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)to->saddr, 4);
+		delta += rewrite_words((__u32 *)&ip6->daddr, (const __u32 *)to->daddr, 4);
+		return rewrite_l4(ip6 + 1, end, pkt->key6.l4_proto, to, delta);
+	} else {
+		struct iphdr *ip = l3;
+
+		if ((void *)(ip + 1) > end)
+			return -1;
+		delta = rewrite_words(&ip->saddr, (const __u32 *)to->saddr + 3, 1);
+		delta += rewrite_words(&ip->daddr, (const __u32 *)to->daddr + 3, 1);
+		csum_apply(&ip->check, delta);
+		return rewrite_l4(l3 + ip->ihl * 4, end, pkt->key4.l4_proto, to, delta);
+	}
+}
+
+#endif

@@ -1,0 +1,39 @@
+/** How packets reach a backend. Values only; src/bpf/forward.h carries them out. */
+import type { Prefix } from './address.ts';
+
+/** Modes that put the packet into another one, addressed to the backend. */
+export const TUNNEL_MODES = ['ipip', 'gre', 'gue', 'fou'] as const;
+export type TunnelMode = (typeof TUNNEL_MODES)[number];
+
+/**
+ * `l2dsr`: nothing but the MAC addresses changes, so the backend is on the same network. `dscp`: the
+ * destination becomes the backend's own address and the DSCP says which VIP was meant.
+ */
+export const FORWARDING_MODES = ['l2dsr', ...TUNNEL_MODES, 'dscp'] as const;
+export type ForwardingMode = (typeof FORWARDING_MODES)[number];
+
+/** UDP destination ports of the outer header: IANA's for GUE, and what Linux's examples use for FOU. */
+export const TUNNEL_PORTS = { gue: 6080, fou: 5555 } as const;
+export const TUNNEL_TTL_DEFAULT = 64;
+
+/** What a mode leaves open; undefined: its default, which is in the comment. */
+export interface ForwardingOptions {
+  /** UDP destination port of gue and fou: TUNNEL_PORTS. */
+  readonly port?: number | undefined;
+  /** Outer source address; bits beyond the length come from the flow's hash. The node's own address. */
+  readonly tunnelSource?: Prefix | undefined;
+  /** Of the outer header; `copy`: the packet's. TUNNEL_TTL_DEFAULT. */
+  readonly tunnelTtl?: number | 'copy' | undefined;
+  /** 0 to 63; mode dscp only, where it has no default. */
+  readonly dscp?: number | undefined;
+  /** VLAN ID that frames carry, 0: none. That of the interface which the route names. */
+  readonly vlan?: number | undefined;
+  /** Largest IP packet on the way. The route's. */
+  readonly mtuBytes?: number | undefined;
+  /** Largest MSS that a SYN may carry, `path`: what fits through the way. No clamp. */
+  readonly mssBytes?: number | 'path' | undefined;
+}
+
+export function isTunnel(mode: ForwardingMode): mode is TunnelMode {
+  return (TUNNEL_MODES as readonly ForwardingMode[]).includes(mode);
+}
