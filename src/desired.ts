@@ -25,6 +25,7 @@ export function wantedService(service: Service, health: HealthView): WantedServi
     protocol: service.protocol,
     port: service.port,
     affinity: service.affinity,
+    admission: service.admission,
     backends: service.backends.map((backend) => ({
       address: backend.address,
       weight: backend.weight,

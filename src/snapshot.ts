@@ -43,6 +43,8 @@ export interface ServiceSnapshot {
   readonly up: number;
   readonly need: number;
   readonly backends: readonly BackendSnapshot[];
+  /** Rules of its source filter, and how many new flows each decided on. */
+  readonly sources: readonly { prefix: string; verdict: 'allow' | 'deny'; hits: number }[];
   readonly traffic: TrafficSnapshot;
 }
 

@@ -11,7 +11,7 @@ import { serviceFacts } from './desired.ts';
 import { formatPrefix, hostPrefix, type Address } from './model/address.ts';
 import type { BgpStatus } from './model/bgp.ts';
 import type { HealthView } from './model/health.ts';
-import type { Backend, Service } from './model/service.ts';
+import type { Backend, Service, ServiceId } from './model/service.ts';
 import type { PeersStatus } from './peers/status.ts';
 import type {
   BackendSnapshot,
@@ -54,6 +54,7 @@ export function takeSnapshot(inputs: SnapshotInputs): NodeSnapshot {
   const traffic = new Map(
     counters.backends.map((each) => [`${each.service} ${each.backend}`, each]),
   );
+  const hits = sourceHits(counters);
   const wanted = new Map(inputs.wanted.map((service) => [service.id, service]));
   return {
     node: config.node.name,
@@ -84,7 +85,7 @@ export function takeSnapshot(inputs: SnapshotInputs): NodeSnapshot {
     peers: inputs.peers ?? null,
     vips: vipSnapshots(inputs, bgp),
     services: config.cluster.services.map((service) =>
-      serviceSnapshot(service, inputs, wanted.get(service.id), traffic),
+      serviceSnapshot(service, inputs, wanted.get(service.id), traffic, hits.get(service.id) ?? []),
     ),
     counters: counters.global,
   };
@@ -114,6 +115,7 @@ function serviceSnapshot(
   { health, reconciled }: SnapshotInputs,
   wanted: WantedService | undefined,
   traffic: TrafficByPair,
+  hits: ServiceSnapshot['sources'],
 ): ServiceSnapshot {
   const facts = serviceFacts(service, health, reconciled.programmed);
   const states = new Map(wanted?.backends.map(({ address, state }) => [address, state]));
@@ -143,8 +145,23 @@ function serviceSnapshot(
     up: facts.up,
     need: facts.need,
     backends,
+    sources: hits,
     traffic: backends.map((each) => each.traffic).reduce(addTraffic, NO_TRAFFIC),
   };
+}
+
+function sourceHits({ sources }: Counters): Map<ServiceId, ServiceSnapshot['sources']> {
+  const byService = Map.groupBy(sources, ({ service }) => service);
+  return new Map(
+    Array.from(byService, ([service, rules]) => [
+      service,
+      rules.map(({ prefix, admits, hits }) => ({
+        prefix: formatPrefix(prefix),
+        verdict: admits ? 'allow' : 'deny',
+        hits,
+      })),
+    ]),
+  );
 }
 
 function backendFacts({ name, address, weight, mode }: Backend) {

@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = 'c63685ede218f7af';
+export const LAYOUT_DIGEST = 'a05f4ae30cda94ca';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -17,6 +17,7 @@ export const PROBE_PORT_COUNT = 4096;
 export const INBOX_RECORDS = 2048;
 export const DIGEST_BUCKETS = 1024;
 export const ICMP_PACKET_BYTES_MAX = 1280;
+export const SOURCE_RULES_MAX = 16384;
 export const VLAN_AS_ROUTED = 0xffff;
 export const MSS_AS_ROUTED = 0xffff;
 export const VLAN_DEVICES_MAX = 4096;
@@ -61,6 +62,13 @@ export const Affinity = {
   AFFINITY_CLIENT: 1,
 } as const;
 
+/** enum source_filter */
+export const SourceFilter = {
+  SOURCES_ANY: 0,
+  SOURCES_UNLESS_DENIED: 1,
+  SOURCES_IF_ALLOWED: 2,
+} as const;
+
 /** enum backend_state */
 export const BackendState = {
   BACKEND_UNUSED: 0,
@@ -98,6 +106,7 @@ export const COUNTERS = [
   { name: 'flow_guessed', drop: false, help: 'Mid-flow TCP packets without a record, placed by hash' },
   { name: 'flow_table_full', drop: false, help: 'Flows that stayed embryonic since their table was full' },
   { name: 'flow_expired', drop: false, help: 'Flows removed after their idle timeout' },
+  { name: 'flow_denied', drop: false, help: 'Flows removed since the service admits their source no longer' },
   { name: 'flow_replaced', drop: false, help: 'Flows placed anew: their backend is gone or down, or a SYN used a closed one\'s ports again' },
   { name: 'neighbour_stale', drop: false, help: 'Packets sent by the last known MAC address while it is resolved again' },
   { name: 'change_lost', drop: false, help: 'Changes of flows that the peers were not told, since the buffer was full' },
@@ -107,6 +116,8 @@ export const COUNTERS = [
   { name: 'ip_options', drop: true, help: 'IPv6 extension headers to a VIP' },
   { name: 'protocol', drop: true, help: 'Neither TCP nor UDP nor ICMP that is understood, to a VIP' },
   { name: 'no_service', drop: true, help: 'A port of a VIP on which no service is configured' },
+  { name: 'source_denied', drop: true, help: 'New flows from sources that the service does not admit' },
+  { name: 'new_flows_limited', drop: true, help: 'New flows beyond what the service takes in a second' },
   { name: 'no_backend', drop: true, help: 'New flows of a service without a backend that is up' },
   { name: 'no_source', drop: true, help: 'The node has no address of the tunnel\'s family (set ipv4 or ipv6 of the node)' },
   { name: 'no_headroom', drop: true, help: 'The driver left no room in front of the frame for another header' },
@@ -437,6 +448,7 @@ export interface Service {
   readonly index: number;
   readonly ringSlots: number;
   readonly affinity: number;
+  readonly guarded: number;
 }
 
 export const SERVICE_BYTES = 16;
@@ -446,6 +458,7 @@ export const SERVICE_AT = {
   index: 0,
   ringSlots: 4,
   affinity: 8,
+  guarded: 9,
 } as const;
 
 export function readService(view: DataView, at = 0): Service {
@@ -453,6 +466,7 @@ export function readService(view: DataView, at = 0): Service {
     index: view.getUint32(at + 0, true),
     ringSlots: view.getUint32(at + 4, true),
     affinity: view.getUint8(at + 8),
+    guarded: view.getUint8(at + 9),
   };
 }
 
@@ -460,11 +474,124 @@ export function writeService(view: DataView, at: number, value: Service): void {
   view.setUint32(at + 0, value.index, true);
   view.setUint32(at + 4, value.ringSlots, true);
   view.setUint8(at + 8, value.affinity);
+  view.setUint8(at + 9, value.guarded);
 }
 
 export function encodeService(value: Service): Uint8Array {
   const bytes = new Uint8Array(SERVICE_BYTES);
   writeService(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct admission */
+export interface Admission {
+  readonly newFlowsPerS: number;
+  readonly newFlowsBurst: number;
+  readonly filledMs: number;
+  readonly spent: number;
+  readonly sources: number;
+}
+
+export const ADMISSION_BYTES = 20;
+
+/** Where its fields begin: for those who read many at a time. */
+export const ADMISSION_AT = {
+  newFlowsPerS: 0,
+  newFlowsBurst: 4,
+  filledMs: 8,
+  spent: 12,
+  sources: 16,
+} as const;
+
+export function readAdmission(view: DataView, at = 0): Admission {
+  return {
+    newFlowsPerS: view.getUint32(at + 0, true),
+    newFlowsBurst: view.getUint32(at + 4, true),
+    filledMs: view.getUint32(at + 8, true),
+    spent: view.getUint32(at + 12, true),
+    sources: view.getUint8(at + 16),
+  };
+}
+
+export function writeAdmission(view: DataView, at: number, value: Admission): void {
+  view.setUint32(at + 0, value.newFlowsPerS, true);
+  view.setUint32(at + 4, value.newFlowsBurst, true);
+  view.setUint32(at + 8, value.filledMs, true);
+  view.setUint32(at + 12, value.spent, true);
+  view.setUint8(at + 16, value.sources);
+}
+
+export function encodeAdmission(value: Admission): Uint8Array {
+  const bytes = new Uint8Array(ADMISSION_BYTES);
+  writeAdmission(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct source_key */
+export interface SourceKey {
+  readonly prefixBits: number;
+  readonly service: number;
+  readonly source: Uint8Array;
+}
+
+export const SOURCE_KEY_BYTES = 24;
+
+/** Where its fields begin: for those who read many at a time. */
+export const SOURCE_KEY_AT = {
+  prefixBits: 0,
+  service: 4,
+  source: 8,
+} as const;
+
+export function readSourceKey(view: DataView, at = 0): SourceKey {
+  return {
+    prefixBits: view.getUint32(at + 0, true),
+    service: view.getUint32(at + 4, true),
+    source: bytesAt(view, at + 8, 16),
+  };
+}
+
+export function writeSourceKey(view: DataView, at: number, value: SourceKey): void {
+  view.setUint32(at + 0, value.prefixBits, true);
+  view.setUint32(at + 4, value.service, true);
+  putBytes(view, at + 8, 16, value.source);
+}
+
+export function encodeSourceKey(value: SourceKey): Uint8Array {
+  const bytes = new Uint8Array(SOURCE_KEY_BYTES);
+  writeSourceKey(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct source_rule */
+export interface SourceRule {
+  readonly hits: number;
+  readonly admits: number;
+}
+
+export const SOURCE_RULE_BYTES = 8;
+
+/** Where its fields begin: for those who read many at a time. */
+export const SOURCE_RULE_AT = {
+  hits: 0,
+  admits: 4,
+} as const;
+
+export function readSourceRule(view: DataView, at = 0): SourceRule {
+  return {
+    hits: view.getUint32(at + 0, true),
+    admits: view.getUint8(at + 4),
+  };
+}
+
+export function writeSourceRule(view: DataView, at: number, value: SourceRule): void {
+  view.setUint32(at + 0, value.hits, true);
+  view.setUint8(at + 4, value.admits);
+}
+
+export function encodeSourceRule(value: SourceRule): Uint8Array {
+  const bytes = new Uint8Array(SOURCE_RULE_BYTES);
+  writeSourceRule(new DataView(bytes.buffer), 0, value);
   return bytes;
 }
 

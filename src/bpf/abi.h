@@ -163,9 +163,53 @@ struct service {
 	__u32 ring_slots;
 	/* enum affinity. */
 	__u8 affinity;
-	__u8 reserved[7];
+	/* Other than 0: `admissions` says which new flows it takes. */
+	__u8 guarded;
+	__u8 reserved[6];
 };
 ABI_SIZE(struct service, 16);
+
+/* Of the source filter of a service. */
+enum source_filter {
+	SOURCES_ANY = 0,
+	/* Sources that no rule names are let in. */
+	SOURCES_UNLESS_DENIED = 1,
+	/* ... are not. */
+	SOURCES_IF_ALLOWED = 2,
+};
+
+/* Which new flows a service takes, by its index. */
+struct admission {
+	/* 0: any number. */
+	__u32 new_flows_per_s;
+	__u32 new_flows_burst;
+	/* A token bucket: when it was last filled, and what is missing from it. */
+	__u32 filled_ms;
+	__u32 spent;
+	/* enum source_filter. */
+	__u8 sources;
+	__u8 reserved[3];
+};
+ABI_SIZE(struct admission, 20);
+
+/* Key of a rule; `prefix_bits` counts from `service` on. */
+struct source_key {
+	__u32 prefix_bits;
+	/* Index of the service. */
+	__u32 service;
+	struct ip_address source;
+};
+ABI_SIZE(struct source_key, 24);
+
+struct source_rule {
+	/* Index into `source_hits`. */
+	__u32 hits;
+	__u8 admits;
+	__u8 reserved[3];
+};
+ABI_SIZE(struct source_rule, 8);
+
+#define SOURCE_RULES_MAX 16384
 
 /* How the connection IDs of a QUIC service name the backend. */
 enum quic_layout {
@@ -357,6 +401,7 @@ enum counter {
 	COUNT_FLOW_GUESSED, /* Mid-flow TCP packets without a record, placed by hash */
 	COUNT_FLOW_TABLE_FULL, /* Flows that stayed embryonic since their table was full */
 	COUNT_FLOW_EXPIRED, /* Flows removed after their idle timeout */
+	COUNT_FLOW_DENIED, /* Flows removed since the service admits their source no longer */
 	COUNT_FLOW_REPLACED, /* Flows placed anew: their backend is gone or down, or a SYN used a closed one's ports again */
 	COUNT_NEIGHBOUR_STALE, /* Packets sent by the last known MAC address while it is resolved again */
 	COUNT_CHANGE_LOST, /* Changes of flows that the peers were not told, since the buffer was full */
@@ -366,6 +411,8 @@ enum counter {
 	DROP_IP_OPTIONS, /* IPv6 extension headers to a VIP */
 	DROP_PROTOCOL, /* Neither TCP nor UDP nor ICMP that is understood, to a VIP */
 	DROP_NO_SERVICE, /* A port of a VIP on which no service is configured */
+	DROP_SOURCE_DENIED, /* New flows from sources that the service does not admit */
+	DROP_NEW_FLOWS_LIMITED, /* New flows beyond what the service takes in a second */
 	DROP_NO_BACKEND, /* New flows of a service without a backend that is up */
 	DROP_NO_SOURCE, /* The node has no address of the tunnel's family (set ipv4 or ipv6 of the node) */
 	DROP_NO_HEADROOM, /* The driver left no room in front of the frame for another header */

@@ -4,7 +4,8 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { COUNTERS } from '../abi/abi.generated.ts';
-import type { Address } from '../model/address.ts';
+import { hostPrefix, type Address } from '../model/address.ts';
+import { ADMIT_ALL } from '../model/admission.ts';
 import { ip as runIp, PLANS, UPLINK, type Plan } from './fixture-network.ts';
 import { Fixture, service, TIMEOUTS, type CounterName, type Outcome } from './fixture.ts';
 import {
@@ -62,6 +63,12 @@ function icmpError(plan: Plan, change: Partial<TcpFields> = {}): Uint8Array {
   // Time exceeded: RFC 792, RFC 4443.
   const type = plan.family === 'ipv4' ? 11 : 3;
   return icmp({ source: plan.stranger, destination: plan.vip, type, payload });
+}
+
+/** A service that does not take flows of the client. */
+function guarded(plan: Plan) {
+  const sources = [{ prefix: hostPrefix(plan.client), admits: false }];
+  return { vip: plan.vip, admission: { ...ADMIT_ALL, sources } };
 }
 
 /** Until `send` has counted it. */
@@ -136,6 +143,31 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
       await fixture.program(service({ vip: plan.vip, backends: [backend] }));
       const tuple = { source: plan.client, destination: plan.vip, sport: 40000, dport: 80 };
       return fixture.send(tcp({ ...tuple, flags: 'A', payload: new Uint8Array(600) }));
+    },
+  },
+  flow_denied: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      establish(plan);
+      const before = fixture.count('flow_denied');
+      await fixture.program(service({ ...guarded(plan), backends: [plan.backend(1)] }));
+      await fixture.dataplane.maintain();
+      expect(fixture.count('flow_denied')).toBe(before + 1);
+      return undefined;
+    },
+  },
+  source_denied: {
+    produce: async (plan) => {
+      await fixture.program(service({ ...guarded(plan), backends: [plan.backend(1)] }));
+      return fixture.send(segment(plan, 'S'));
+    },
+  },
+  new_flows_limited: {
+    produce: async (plan) => {
+      const admission = { sources: [], newFlowsPerS: 1, newFlowsBurst: 3 };
+      await fixture.program(service({ vip: plan.vip, admission, backends: [plan.backend(1)] }));
+      let sport = 1;
+      return repeatUntil('new_flows_limited', () => fixture.send(segment(plan, 'S', sport++)));
     },
   },
   flow_guessed: {

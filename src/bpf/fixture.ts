@@ -13,6 +13,7 @@ import { interfaceIndex, testRun, type BpfMap, type BpfObject } from '../datapla
 import { NodeMaps } from '../dataplane/maps.ts';
 import { silentLogger } from '../lib/logger.ts';
 import type { Address } from '../model/address.ts';
+import type { Admission } from '../model/admission.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
 import { serviceId, type Affinity, type L4Protocol } from '../model/service.ts';
 import { build } from './build.ts';
@@ -52,18 +53,19 @@ interface ServiceFields {
   /** Default 80. */
   readonly port?: number;
   readonly affinity?: Affinity;
+  readonly admission?: Admission;
   readonly backends: readonly (Address | (Partial<WantedBackend> & { address: Address }))[];
 }
 
 /** A service whose backends are up and weigh 1, unless they say otherwise. */
 export function service(fields: ServiceFields): WantedService {
-  const { vip, protocol = 'tcp', port = 80, affinity = 'flow' } = fields;
+  const { vip, protocol = 'tcp', port = 80, affinity = 'flow', admission } = fields;
   const defaults = { weight: 1, mode: 'l2dsr', state: 'up' } as const;
   const backends = fields.backends.map((each): WantedBackend => {
     return { ...defaults, ...(typeof each === 'string' ? { address: each } : each) };
   });
   const key = { vip, protocol, port };
-  return { ...key, id: serviceId(key), affinity, backends };
+  return { ...key, id: serviceId(key), affinity, ...(admission && { admission }), backends };
 }
 
 const VERDICTS = ['ABORTED', 'DROP', 'PASS', 'TX', 'REDIRECT'] as const;

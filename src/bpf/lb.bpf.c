@@ -3,6 +3,7 @@
  * The forwarding plane. Every decision about a packet is made here, alone: no packet waits for the
  * supervisor. The entry function at the end is the table of contents.
  */
+#include "admit.h"
 #include "clock.h"
 #include "echo.h"
 #include "flow.h"
@@ -53,9 +54,13 @@ static __always_inline int first_packet(struct xdp_md *ctx, const struct packet 
 	struct backend_local *local;
 	struct backend *backend;
 	struct flow flow = {};
+	int why;
 
 	if (!service)
 		return is_vip(cfg, pkt) ? drop(DROP_NO_SERVICE) : not_for_a_vip(ctx, pkt, cfg);
+	why = service->guarded ? refused(service, pkt) : 0;
+	if (why)
+		return drop(why);
 	flow.backend = schedule(service, pkt);
 	backend = bpf_map_lookup_elem(&backends, &flow.backend);
 	if (!backend || backend->state == BACKEND_UNUSED)

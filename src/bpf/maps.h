@@ -81,6 +81,30 @@ struct {
 	__type(value, struct backend_local);
 } backends_local SEC(".maps");
 
+/* By service index; read for the first packets of services that are guarded. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set at load */
+	__type(key, __u32);
+	__type(value, struct admission);
+} admissions SEC(".maps");
+
+/* Source filters: of the rules of a service, the longest prefix decides. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SOURCE_RULES_MAX);
+	__type(key, struct source_key);
+	__type(value, struct source_rule);
+} source_rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SOURCE_RULES_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} source_hits SEC(".maps");
+
 /* By backend index; read for tunnels only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

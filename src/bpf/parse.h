@@ -195,6 +195,15 @@ static __always_inline void parse(struct xdp_md *ctx, struct packet *pkt)
 		pkt->kind = parse_ipv6(pkt, eth + 1, end);
 }
 
+/* The source as 16 bytes. */
+static __always_inline void packet_saddr(const struct packet *pkt, struct ip_address *to)
+{
+	if (pkt->is_ipv6)
+		*to = pkt->key6.saddr;
+	else
+		map_ipv4(to, pkt->key4.saddr_be);
+}
+
 /* The destination as 16 bytes. */
 static __always_inline void packet_daddr(const struct packet *pkt, struct ip_address *to)
 {

@@ -7,6 +7,7 @@
 #ifndef SKEIN_WALK_H
 #define SKEIN_WALK_H
 
+#include "admit.h"
 #include "changes.h"
 #include "flow.h"
 
@@ -44,6 +45,7 @@ static __always_inline bool sweep_one(const struct packet *pkt, struct flow *flo
 	struct sweep *sweep = bpf_map_lookup_elem(&sweeps, &table);
 	__u32 now_ms = bpf_ktime_get_ns() / 1000000;
 	struct settings *cfg = settings_get();
+	struct backend *backend;
 
 	if (!sweep || !cfg || flow->state >= FLOW_STATE_COUNT)
 		return false;
@@ -53,6 +55,13 @@ static __always_inline bool sweep_one(const struct packet *pkt, struct flow *flo
 		count(COUNT_FLOW_EXPIRED);
 		if (flow_backend(flow))
 			flow_ended(flow);
+		tell_change(pkt, flow, FLOW_CLOSED);
+		return true;
+	}
+	backend = flow_backend(flow);
+	if (backend && !still_admitted(backend, pkt)) {
+		count(COUNT_FLOW_DENIED);
+		flow_ended(flow);
 		tell_change(pkt, flow, FLOW_CLOSED);
 		return true;
 	}

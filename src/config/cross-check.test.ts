@@ -39,6 +39,47 @@ describe('a cluster document is refused', () => {
       ['skein.yaml: services[0].need: must be at most 2, the number of its backends'],
     ],
     [
+      'a tunnel that has no address to come from',
+      { 'backends/web/0': { address: '2001:db8::5', mode: 'ipip' } },
+      [
+        'skein.yaml: backends.web[0].address: node "lb1" has no ipv6 of its own to send the tunnel from: give the node one, or the backend a tunnel_source',
+      ],
+    ],
+    [
+      'a tunnel source of the other family',
+      { 'backends/web/0': { address: '10.83.1.9', mode: 'gue', tunnel_source: '2001:db8::/64' } },
+      ["skein.yaml: backends.web[0].tunnel_source: must be of the backend's family, ipv4"],
+    ],
+    [
+      'dscp between two families',
+      { 'backends/web/0': { address: '2001:db8::5', mode: 'dscp', dscp: 4 } },
+      [
+        'skein.yaml: backends.web[0].address: mode dscp needs a backend of the VIP\'s own family, and service "web" has the VIP 10.83.100.1',
+      ],
+    ],
+    [
+      'a prefix that is allowed and denied',
+      { 'services/0/sources': { allow: ['10.0.0.0/8'], deny: ['10.9.0.0/16', '10.0.0.0/8'] } },
+      ['skein.yaml: services[0].sources.deny[1]: is listed already, as sources.allow[0]'],
+    ],
+    [
+      'a burst without a rate',
+      { 'services/0/new_flows_burst': 7 },
+      ['skein.yaml: services[0].new_flows_burst: means nothing without new_flows_per_s'],
+    ],
+    [
+      'more source rules than there is room for',
+      {
+        'services/0/port': Array.from({ length: 1024 }, (_, n) => n + 1),
+        'services/0/sources': {
+          deny: Array.from({ length: 17 }, (_, n) => `10.${n}.0.0/16`),
+        },
+      },
+      [
+        'skein.yaml: services: have 17408 prefixes in sources, counted once for each VIP and port; the most is 16384',
+      ],
+    ],
+    [
       'values listed twice',
       {
         'services/0/vip': ['10.83.100.1', '10.83.100.1'],

@@ -6,6 +6,7 @@
 import { parseAddress, type Address } from '../model/address.ts';
 import { serviceId, type ServiceId } from '../model/service.ts';
 import { crossCheckAddresses } from './cross-check-addresses.ts';
+import { crossCheckAdmission } from './cross-check-admission.ts';
 import { crossCheckForwarding } from './cross-check-forwarding.ts';
 import { crossCheckSync } from './cross-check-sync.ts';
 import { formatPath, type Path, type Report } from './problems.ts';
@@ -35,6 +36,7 @@ export function crossCheck(
   checkVips(cluster, report);
   crossCheckAddresses(cluster, node, report);
   crossCheckForwarding(cluster, node, report);
+  crossCheckAdmission(cluster, report);
 }
 
 function checkPeers(cluster: ClusterRemains, node: NodeDocument | undefined, report: Report): void {

@@ -3,6 +3,7 @@
  * questions: schema.ts and cross-check.ts have already refused what makes no sense.
  */
 import { familyOf, parseAddress, type Address } from '../model/address.ts';
+import type { Admission } from '../model/admission.ts';
 import type { BgpPeer } from '../model/bgp.ts';
 import type { CheckSpec } from '../model/check.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
@@ -79,13 +80,37 @@ function resolveServices(document: ClusterDocument): Service[] {
 /** One service for each VIP and port of the entry. */
 function expand(entry: ServiceEntry, backends: readonly Backend[]): Service[] {
   const { name, protocol, scheduler, affinity, need } = entry;
+  const admission = resolveAdmission(entry);
   return entry.port.flatMap((port) => {
     const checks = resolveChecks(entry.checks, port);
     return entry.vip.map((vip) => {
       const id = serviceId({ vip, protocol, port });
-      return { id, vip, protocol, port, name, scheduler, affinity, need, backends, checks };
+      return {
+        id,
+        vip,
+        protocol,
+        port,
+        name,
+        scheduler,
+        affinity,
+        admission,
+        need,
+        backends,
+        checks,
+      };
     });
   });
+}
+
+/** Undefined when the entry lets everything in. */
+function resolveAdmission(entry: ServiceEntry): Admission | undefined {
+  const { sources, new_flows_per_s: newFlowsPerS, new_flows_burst: burst = newFlowsPerS } = entry;
+  const rules = [
+    ...(sources?.allow ?? []).map((prefix) => ({ prefix, admits: true })),
+    ...(sources?.deny ?? []).map((prefix) => ({ prefix, admits: false })),
+  ];
+  if (rules.length === 0 && newFlowsPerS === undefined) return undefined;
+  return { sources: rules, newFlowsPerS, newFlowsBurst: burst };
 }
 
 function resolveBackend(entry: BackendEntry): Backend {

@@ -1,8 +1,7 @@
 /** A backend of the cluster document: where it is, and how packets reach it. */
 import { z } from 'zod';
-import { parsePrefix } from '../model/address.ts';
 import { FORWARDING_MODES, isTunnel, type ForwardingMode } from '../model/forwarding.ts';
-import { address, ADDRESS_PATTERN, backendName, parsed, whole } from './schema-pieces.ts';
+import { address, ADDRESS_PATTERN, backendName, sourcePrefix, whole } from './schema-pieces.ts';
 
 const MTU_MIN = 576;
 
@@ -21,11 +20,7 @@ const backendOptions = z
     weight: whole(1, 65535).default(1).describe("Share of a service's new flows: weight / sum."),
     drain: z.boolean().default(false).describe('Keep the flows it has, give it no new ones.'),
     mode: z.enum(FORWARDING_MODES).default('l2dsr').describe('How packets reach it.'),
-    tunnel_source: parsed(
-      parsePrefix,
-      'must be an address or a prefix without bits beyond its length, such as 10.9.0.0/16',
-      '^[0-9A-Fa-f:.]+(/\\d{1,3})?$',
-    )
+    tunnel_source: sourcePrefix
       .optional()
       .describe(
         "Outer source address of a tunnel; bits beyond the length come from the flow's hash, " +

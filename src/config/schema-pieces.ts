@@ -1,6 +1,6 @@
 /** Kinds of values that both documents are made of. What a document has where is in schema.ts. */
 import { z } from 'zod';
-import { familyOf, isUnicast, parseAddress, type Family } from '../model/address.ts';
+import { familyOf, isUnicast, parseAddress, parsePrefix, type Family } from '../model/address.ts';
 
 /** Text that a parser turns into a value; `pattern` tells editors roughly what it looks like. */
 export function parsed<T>(
@@ -48,6 +48,12 @@ export const ofFamily = (family: Family) =>
     (value) => familyOf(value) === family,
     `must be an IPv${family === 'ipv4' ? 4 : 6} address`,
   );
+
+export const sourcePrefix = parsed(
+  parsePrefix,
+  'must be an address or a prefix without bits beyond its length, such as 10.9.0.0/16',
+  '^[0-9A-Fa-f:.]+(/\\d{1,3})?$',
+);
 
 /** Relative ones are looked up beside the document. */
 export const filePath = z.string().regex(/^[\x21-\x7e]{1,4096}$/, 'must be the path of a file');

@@ -15,6 +15,7 @@ import {
   parsed,
   whole,
 } from './schema-pieces.ts';
+import { admission } from './schema-admission.ts';
 import { backend } from './schema-backend.ts';
 import { sync, syncPeer } from './schema-sync.ts';
 import {
@@ -185,6 +186,7 @@ const service = z.strictObject({
   backends: oneOrMany(name, 256).describe('Name of a group of backends, or a list of names.'),
   need: whole(1, 65535).default(1).describe('Backends that must be up for the service to be up.'),
   scheduler: z.enum(['maglev']).default('maglev'),
+  ...admission,
   affinity: z
     .enum(['flow', 'client'])
     .default('flow')
@@ -320,6 +322,9 @@ export const clusterRemains = z.object({
             port: hole(service.shape.port),
             backends: hole(service.shape.backends),
             need: hole(service.shape.need),
+            sources: hole(admission.sources),
+            new_flows_per_s: hole(admission.new_flows_per_s),
+            new_flows_burst: hole(admission.new_flows_burst),
             checks: hole(z.array(hole(check))),
           }),
         ),

@@ -112,6 +112,7 @@ function serviceAt(plan: ServicePlan, index: number, nowMs: number): ServiceSnap
     up,
     need: plan.need,
     backends,
+    sources: [],
     traffic: sum(backends.map(({ traffic }) => traffic)),
   };
 }

@@ -18,6 +18,22 @@ export interface Definition {
 
 type Row = readonly [name: string, type: Definition['type'], help: string];
 
+const sourceMetrics: readonly Definition[] = [
+  {
+    name: 'skein_source_rule_hits_total',
+    type: 'counter',
+    help: 'New flows that a rule of a source filter decided on.',
+    labels: ['service', 'prefix', 'verdict'],
+    samples: ({ services }) =>
+      services.flatMap(({ id, sources }) =>
+        sources.map(({ prefix, verdict, hits }): Sample => [
+          { service: id, prefix, verdict },
+          hits,
+        ]),
+      ),
+  },
+];
+
 const nodeMetrics: readonly Definition[] = [
   {
     name: 'skein_build_info',
@@ -277,6 +293,7 @@ export const definitions: readonly Definition[] = [
   ...peerMetrics,
   ...vipMetrics,
   ...serviceMetrics,
+  ...sourceMetrics,
   ...backendMetrics,
 ];
 

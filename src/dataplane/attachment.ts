@@ -49,6 +49,9 @@ const PINNED_MAPS = [
   'backends',
   'backends_local',
   'tunnel_sources',
+  'admissions',
+  'source_rules',
+  'source_hits',
   'vlan_devices',
   'settings',
   'counters',
@@ -78,6 +81,7 @@ export function loadObject(objectPath: string, bpffs: string, sizes: MapSizes): 
   object.setMaxEntries('services', sizes.services * RECORDS_PER_SERVICE);
   object.setMaxEntries('rings', sizes.services);
   object.setMaxEntries('relay_buckets', sizes.services);
+  object.setMaxEntries('admissions', sizes.services);
   object.setMaxEntries('backends', sizes.backends);
   object.setMaxEntries('backends_local', sizes.backends);
   object.setMaxEntries('tunnel_sources', sizes.backends);

@@ -1,4 +1,5 @@
 import type { Address } from '../model/address.ts';
+import type { Admission, SourceRule } from '../model/admission.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
 import type { ForwardingMode, ForwardingOptions } from '../model/forwarding.ts';
 import type { Affinity, BackendState, ServiceId, ServiceKey } from '../model/service.ts';
@@ -15,6 +16,8 @@ export interface WantedBackend {
 export interface WantedService extends ServiceKey {
   readonly id: ServiceId;
   readonly affinity: Affinity;
+  /** Which new flows it takes; undefined: all. */
+  readonly admission?: Admission | undefined;
   readonly backends: readonly WantedBackend[];
 }
 
@@ -44,6 +47,12 @@ export interface BackendTraffic extends Traffic {
   readonly nextHop: string | undefined;
 }
 
+/** New flows that a rule of a source filter decided on. */
+export interface SourceHits extends SourceRule {
+  readonly service: ServiceId;
+  readonly hits: number;
+}
+
 export interface FlowTable {
   readonly name: string;
   readonly entries: number;
@@ -55,6 +64,7 @@ export interface Counters {
   readonly global: readonly { name: string; drop: boolean; value: number; help: string }[];
   readonly backends: readonly BackendTraffic[];
   readonly tables: readonly FlowTable[];
+  readonly sources: readonly SourceHits[];
 }
 
 export interface InterfaceStatus {

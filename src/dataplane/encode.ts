@@ -1,15 +1,19 @@
 /** Model values <-> the structs of abi.h. The ABI's types stop here and in the files beside it. */
 import {
   Affinity as AffinityCode,
+  encodeAdmission,
+  readAdmission,
   BackendState as StateCode,
   encodeServiceKey,
+  SourceFilter as FilterCode,
   type Backend as BackendRecord,
   type ServiceKey as ServiceKeyRecord,
 } from '../abi/abi.generated.ts';
 import { addressBytes, addressFromBytes, type Address } from '../model/address.ts';
 import type { Affinity, BackendState, L4Protocol, ServiceKey } from '../model/service.ts';
+import type { Admission, SourceRule } from '../model/admission.ts';
 import { decodeMode, encodeWay, NO_WAY, type OwnAddresses } from './encode-forwarding.ts';
-import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
+import { filterOf, type ProgrammedBackend, type ProgrammedService } from './plan.ts';
 
 const PROTOCOL_CODES: Record<L4Protocol, number> = { tcp: 6, udp: 17 };
 const STATE_CODES: Record<BackendState, number> = {
@@ -26,6 +30,38 @@ const AFFINITY_CODES: Record<Affinity, number> = {
 function nameOf<Name extends string>(codes: Record<Name, number>, code: number): Name | undefined {
   const names = Object.keys(codes) as Name[];
   return names.find((name) => codes[name] === code);
+}
+
+const FILTER_CODES = {
+  any: FilterCode.SOURCES_ANY,
+  unless_denied: FilterCode.SOURCES_UNLESS_DENIED,
+  if_allowed: FilterCode.SOURCES_IF_ALLOWED,
+} as const;
+
+/** With a full bucket. */
+export function admissionRecord({ sources, newFlowsPerS, newFlowsBurst }: Admission): Uint8Array {
+  return encodeAdmission({
+    newFlowsPerS: newFlowsPerS ?? 0,
+    newFlowsBurst: newFlowsBurst ?? 0,
+    filledMs: 0,
+    spent: 0,
+    sources: FILTER_CODES[filterOf(sources)],
+  });
+}
+
+/** `sources` are in a map of their own. */
+export function decodeAdmission(record: Uint8Array, sources: readonly SourceRule[]): Admission {
+  const { newFlowsPerS, newFlowsBurst } = readAdmission(new DataView(record.buffer));
+  const limited = newFlowsPerS > 0;
+  return {
+    sources,
+    newFlowsPerS: limited ? newFlowsPerS : undefined,
+    newFlowsBurst: limited ? newFlowsBurst : undefined,
+  };
+}
+
+export function isGuarded({ sources, newFlowsPerS }: Admission): boolean {
+  return sources.length > 0 || newFlowsPerS !== undefined;
 }
 
 export function affinityCode(affinity: Affinity): number {

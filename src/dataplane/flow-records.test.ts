@@ -12,6 +12,7 @@ import {
 } from '../abi/abi.generated.ts';
 import { address, addressBytes, type Address, type Family } from '../model/address.ts';
 import { FlowChange, SharedFlowState, type Destination } from '../model/flow-batch.ts';
+import { ADMIT_ALL } from '../model/admission.ts';
 import { serviceId, type ServiceId } from '../model/service.ts';
 import { FlowBatchBuilder, type FlowRow } from '../peers/batch.ts';
 import { RecordBatches, writeRecords } from './flow-records.ts';
@@ -34,7 +35,14 @@ const names = new SlotNames(
       (['tcp', 'udp'] as const).map((protocol): [ServiceId, ProgrammedService] => {
         const key = { vip, protocol, port: 0 };
         const id = serviceId(key);
-        const rest = { index: 0, affinity: 'flow', ringSlots: 1, ringSource: undefined } as const;
+        const rest = {
+          index: 0,
+          affinity: 'flow',
+          admission: ADMIT_ALL,
+          admissionCertain: true,
+          ringSlots: 1,
+          ringSource: undefined,
+        } as const;
         const common = { generation: 2, weight: 1, mode: 'l2dsr', state: 'up' } as const;
         const backends = new Map([
           [ONE, { ...common, slot: 3, address: ONE }],

@@ -247,6 +247,7 @@ export class KernelDataplane implements Dataplane {
       }
     }
     const values = this.#maps.counterValues();
+    const services = new Map([...this.#programmed.values()].map(({ index, id }) => [index, id]));
     return {
       global: COUNTERS.map((counter, index) => ({ ...counter, value: values[index] ?? 0 })),
       backends,
@@ -255,6 +256,10 @@ export class KernelDataplane implements Dataplane {
         entries: this.#flowEntries[index] ?? 0,
         capacity: map.maxEntries,
       })),
+      sources: this.#maps.sourceHits().flatMap(({ service, ...rule }) => {
+        const id = services.get(service);
+        return id === undefined ? [] : [{ ...rule, service: id }];
+      }),
     };
   }
 

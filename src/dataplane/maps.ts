@@ -19,22 +19,27 @@ import {
   type Settings,
 } from '../abi/abi.generated.ts';
 import type { Address } from '../model/address.ts';
+import { ADMIT_ALL, type Admission, type SourceRule } from '../model/admission.ts';
 import { isTunnel } from '../model/forwarding.ts';
 import { serviceId, type ServiceKey } from '../model/service.ts';
 import {
+  admissionRecord,
   affinityCode,
   affinityOf,
   backendRecord,
+  decodeAdmission,
   decodeBackend,
   decodeKey,
   encodeKey,
   encodeVipKey,
   formatMac,
+  isGuarded,
   unusedRecord,
 } from './encode.ts';
 import { encodeTunnelSource, type OwnAddresses } from './encode-forwarding.ts';
 import { closeFd, createInnerArray, possibleCpus, type BpfMap, type BpfObject } from './libbpf.ts';
 import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
+import { SourceRules } from './source-rules.ts';
 
 /** Sums over all CPUs of what one backend slot has counted. */
 export interface SlotTraffic {
@@ -72,6 +77,8 @@ export class NodeMaps {
   readonly #counters: BpfMap;
   readonly #sweeps: BpfMap;
   readonly #tunnelSources: BpfMap;
+  readonly #admissions: BpfMap;
+  readonly #sources: SourceRules;
   readonly #own: OwnAddresses;
 
   /** `own`: the addresses of this node, which tunnels come from. */
@@ -85,6 +92,8 @@ export class NodeMaps {
     this.#counters = object.map('counters');
     this.#sweeps = object.map('sweeps');
     this.#tunnelSources = object.map('tunnel_sources');
+    this.#admissions = object.map('admissions');
+    this.#sources = new SourceRules(object);
   }
 
   writeSettings(settings: Settings): void {
@@ -167,8 +176,22 @@ export class NodeMaps {
       index: service.index,
       ringSlots: service.ringSlots,
       affinity: affinityCode(service.affinity),
+      guarded: Number(isGuarded(service.admission)),
     });
+    this.#admissions.update(u32(service.index), admissionRecord(service.admission));
     this.#services.update(encodeKey(service), value);
+  }
+
+  putSources(service: number, rules: readonly SourceRule[]): void {
+    this.#sources.put(service, rules);
+  }
+
+  removeSources(service: number, rules: readonly SourceRule[]): void {
+    this.#sources.remove(service, rules);
+  }
+
+  sourceHits(): ReturnType<SourceRules['hits']> {
+    return this.#sources.hits();
   }
 
   removeService(key: ServiceKey): void {
@@ -209,6 +232,8 @@ export class NodeMaps {
           id: serviceId(key),
           index: value.index,
           affinity: affinityOf(value.affinity),
+          admission: this.#admissionOf(value.index),
+          admissionCertain: true,
           ringSlots: value.ringSlots,
           ringSource: undefined,
           backends: byService.get(value.index) ?? new Map(),
@@ -216,6 +241,11 @@ export class NodeMaps {
       }
     });
     return { services, generations };
+  }
+
+  #admissionOf(service: number): Admission {
+    const record = this.#admissions.lookup(u32(service));
+    return record === undefined ? ADMIT_ALL : decodeAdmission(record, this.#sources.of(service));
   }
 
   /** Traffic of the slots below `highWater`, by slot. */

@@ -56,6 +56,7 @@ export class MemoryDataplane implements Dataplane {
         backends.map((backend) => ({ service: id, backend: backend.address, ...none })),
       ),
       tables: [],
+      sources: [],
     };
   }
 

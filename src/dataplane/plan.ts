@@ -4,6 +4,7 @@
  * ring before a service names it, and on the way out the other way round.
  */
 import { formatPrefix, type Address } from '../model/address.ts';
+import { ADMIT_ALL, ruleText, type Admission, type SourceRule } from '../model/admission.ts';
 import type { Affinity, BackendState, ServiceId, ServiceKey } from '../model/service.ts';
 import type { ForwardingMode, ForwardingOptions } from '../model/forwarding.ts';
 import type { WantedBackend, WantedService } from './dataplane.ts';
@@ -25,6 +26,9 @@ export interface ProgrammedService extends ServiceKey {
   readonly id: ServiceId;
   readonly index: number;
   readonly affinity: Affinity;
+  readonly admission: Admission;
+  /** False after a failure: rules may be missing, and those of `admission` may be there. */
+  readonly admissionCertain: boolean;
   readonly ringSlots: number;
   /** What the ring was made from; undefined when that is not known, as after a restart. */
   readonly ringSource: string | undefined;
@@ -40,6 +44,9 @@ export interface ServicePlan {
   /** Backend slots by ring slot; undefined when the ring stays. Empty: no backend is up. */
   readonly ring: Uint32Array | undefined;
   readonly putService: boolean;
+  /** Before the service is written, and after. */
+  readonly putSources: readonly SourceRule[];
+  readonly removeSources: readonly SourceRule[];
   readonly removeBackends: readonly ProgrammedBackend[];
 }
 
@@ -76,6 +83,8 @@ export function planService(
     port: wanted.port,
     index,
     affinity: wanted.affinity,
+    admission: wanted.admission ?? ADMIT_ALL,
+    admissionCertain: true,
     ringSlots,
     ringSource,
     backends: placed.backends,
@@ -85,7 +94,11 @@ export function planService(
     putBackends: placed.changed,
     resetSlots: placed.reused,
     ring: current?.ringSource === ringSource ? undefined : makeRing(next, ringSlots),
-    putService: current?.affinity !== wanted.affinity || current.ringSlots !== ringSlots,
+    putService:
+      current?.affinity !== wanted.affinity ||
+      current.ringSlots !== ringSlots ||
+      admissionChanged(current, next),
+    ...planSources(current, next),
     removeBackends: [...(current?.backends.values() ?? [])].filter(
       ({ address }) => !placed.backends.has(address),
     ),
@@ -93,11 +106,42 @@ export function planService(
   return isEmpty(plan) ? { kind: 'unchanged' } : { kind: 'plan', plan };
 }
 
+function admissionChanged(current: ProgrammedService, next: ProgrammedService): boolean {
+  return !current.admissionCertain || describeLimits(current) !== describeLimits(next);
+}
+
+/** All of the admission but its rules. */
+function describeLimits({
+  admission: { sources, newFlowsPerS, newFlowsBurst },
+}: ProgrammedService) {
+  return `${filterOf(sources)} ${newFlowsPerS} ${newFlowsBurst}`;
+}
+
+/** What becomes of sources that no rule names. */
+export function filterOf(sources: readonly SourceRule[]): 'any' | 'unless_denied' | 'if_allowed' {
+  if (sources.length === 0) return 'any';
+  return sources.some(({ admits }) => admits) ? 'if_allowed' : 'unless_denied';
+}
+
+function planSources(current: ProgrammedService | undefined, next: ProgrammedService) {
+  const before = current?.admission.sources ?? [];
+  const after = next.admission.sources;
+  const known = new Set(current?.admissionCertain === true ? before.map(ruleText) : []);
+  // One prefix has one record: a rule that turned around is written, not removed.
+  const kept = new Set(after.map(({ prefix }) => formatPrefix(prefix)));
+  return {
+    putSources: after.filter((rule) => !known.has(ruleText(rule))),
+    removeSources: before.filter(({ prefix }) => !kept.has(formatPrefix(prefix))),
+  };
+}
+
 function isEmpty(plan: ServicePlan): boolean {
   return (
     plan.putBackends.length === 0 &&
     plan.ring === undefined &&
     !plan.putService &&
+    plan.putSources.length === 0 &&
+    plan.removeSources.length === 0 &&
     plan.removeBackends.length === 0
   );
 }

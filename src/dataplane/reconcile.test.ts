@@ -1,6 +1,7 @@
 /** The order of the writes, and that whatever fails is made good by the next call. */
 import { describe, expect, test } from 'vitest';
-import { address, type Address } from '../model/address.ts';
+import { address, formatPrefix, parsePrefix, type Address } from '../model/address.ts';
+import { ruleText, type SourceRule } from '../model/admission.ts';
 import { serviceId } from '../model/service.ts';
 import type { WantedService } from './dataplane.ts';
 import type { ProgrammedBackend } from './plan.ts';
@@ -18,6 +19,8 @@ class RecordingMaps implements WritableMaps {
   readonly services = new Map<string, { index: number; ringSlots: number }>();
   readonly rings = new Map<number, Uint32Array>();
   readonly backends = new Map<number, string>();
+  /** By service index: prefix and whether it admits. */
+  readonly sources = new Map<number, Map<string, boolean>>();
   /** The writes that fail, by name. */
   broken = new Set<string>();
 
@@ -51,6 +54,18 @@ class RecordingMaps implements WritableMaps {
     if (backends.length === 0) return;
     this.#write('clearBackends', backends.map(({ slot }) => slot).join());
     for (const { slot } of backends) this.backends.delete(slot);
+  };
+  readonly putSources: WritableMaps['putSources'] = (service, rules) => {
+    if (rules.length === 0) return;
+    this.#write('putSources', `${service} ${rules.map(ruleText).join()}`);
+    const known = this.sources.get(service) ?? new Map<string, boolean>();
+    for (const { prefix, admits } of rules) known.set(formatPrefix(prefix), admits);
+    this.sources.set(service, known);
+  };
+  readonly removeSources: WritableMaps['removeSources'] = (service, rules) => {
+    if (rules.length === 0) return;
+    this.#write('removeSources', `${service} ${rules.map(ruleText).join()}`);
+    for (const { prefix } of rules) this.sources.get(service)?.delete(formatPrefix(prefix));
   };
   readonly resetLocals: WritableMaps['resetLocals'] = (slots) => {
     if (slots.length > 0) this.#write('resetLocals', slots.join());
@@ -102,12 +117,26 @@ function setUp(): { maps: RecordingMaps; context: ReconcileContext } {
   return { maps, context };
 }
 
-function service(vip: number, port: number, backends: readonly number[]): WantedService {
+/** `+10.0.0.0/8` admits, `-10.1.0.0/16` does not. */
+function rules(...texts: readonly string[]): SourceRule[] {
+  return texts.map((text) => ({
+    prefix: parsePrefix(text.slice(1))!,
+    admits: text.startsWith('+'),
+  }));
+}
+
+function service(
+  vip: number,
+  port: number,
+  backends: readonly number[],
+  sources: readonly SourceRule[] = [],
+): WantedService {
   const key = { vip: address(`192.0.2.${vip}`), protocol: 'tcp' as const, port };
   return {
     ...key,
     id: serviceId(key),
     affinity: 'flow',
+    admission: { sources, newFlowsPerS: undefined, newFlowsBurst: undefined },
     backends: backends.map((n) => ({
       address: address(`10.0.0.${n}`),
       weight: 1,
@@ -127,7 +156,8 @@ function meaning(maps: RecordingMaps): unknown {
         const ring = maps.rings.get(index) ?? new Uint32Array(0);
         const owners = new Set(Array.from(ring, (slot) => maps.backends.get(slot)));
         const names = [...owners].map((each) => each?.split(' generation')[0]);
-        return { id, ringSlots, owners: names.sort() };
+        const sources = [...(maps.sources.get(index) ?? [])].sort();
+        return { id, ringSlots, owners: names.sort(), sources };
       })
       .sort((a, b) => a.id.localeCompare(b.id)),
     backends: [...maps.backends.values()].map((each) => each.split(' generation')[0]).sort(),
@@ -191,6 +221,28 @@ describe('the order of writes', () => {
     expect(maps.log).toEqual(['putBackends 2', 'putRings 0', 'clearBackends 0']);
   });
 
+  test('rules come before the service that asks them, and go after', () => {
+    const { maps, context } = setUp();
+    reconcileServices(context, [service(1, 80, [1], rules('-10.0.0.0/8'))]);
+    expect(maps.log.slice(-3)).toEqual([
+      'putSources 0 deny 10.0.0.0/8',
+      'putRings 0',
+      'putService tcp/192.0.2.1:80',
+    ]);
+    maps.log.length = 0;
+    reconcileServices(context, [service(1, 80, [1], rules('+10.0.0.0/8', '-10.1.0.0/16'))]);
+    expect(maps.log).toEqual([
+      'putSources 0 allow 10.0.0.0/8,deny 10.1.0.0/16',
+      'putService tcp/192.0.2.1:80',
+    ]);
+    maps.log.length = 0;
+    reconcileServices(context, [service(1, 80, [1])]);
+    expect(maps.log).toEqual([
+      'putService tcp/192.0.2.1:80',
+      'removeSources 0 allow 10.0.0.0/8,deny 10.1.0.0/16',
+    ]);
+  });
+
   test('a second call with the same services writes nothing', () => {
     const { maps, context } = setUp();
     const wanted = [service(1, 80, [1]), service(1, 443, [1]), service(2, 80, [])];
@@ -219,8 +271,14 @@ test('a service for which there is no room is named, and the others are programm
 });
 
 describe('a write that fails', () => {
-  const before = [service(1, 80, [1, 2, 3]), service(2, 80, [4])];
-  const after = [service(1, 80, [2, 3, 5]), service(3, 80, [6])];
+  const before = [
+    service(1, 80, [1, 2, 3], rules('+10.0.0.0/8', '-10.1.0.0/16')),
+    service(2, 80, [4], rules('-10.2.0.0/16')),
+  ];
+  const after = [
+    service(1, 80, [2, 3, 5], rules('-10.0.0.0/8', '+10.3.0.0/16')),
+    service(3, 80, [6], rules('+10.4.0.0/16')),
+  ];
   const writes = [
     'putVip',
     'removeVip',
@@ -230,6 +288,8 @@ describe('a write that fails', () => {
     'clearBackends',
     'putRings',
     'putService',
+    'putSources',
+    'removeSources',
     'removeService',
   ];
 

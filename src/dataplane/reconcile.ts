@@ -20,6 +20,8 @@ export type WritableMaps = Pick<
   | 'resetLocals'
   | 'putRings'
   | 'putService'
+  | 'putSources'
+  | 'removeSources'
   | 'removeService'
   | 'putVip'
   | 'removeVip'
@@ -149,10 +151,13 @@ function carryOut(context: ReconcileContext, part: readonly ServicePlan[], tally
  */
 function unsure(before: ProgrammedService | undefined, next: ProgrammedService): ProgrammedService {
   const backends = [...(before?.backends.values() ?? []), ...next.backends.values()];
+  const rules = [...(before?.admission.sources ?? []), ...next.admission.sources];
   return {
     ...next,
     ringSlots: 0,
     ringSource: undefined,
+    admission: { ...next.admission, sources: rules },
+    admissionCertain: false,
     // No wanted backend has a weight of 0.
     backends: new Map(backends.map((each) => [each.address, { ...each, weight: 0 }])),
   };
@@ -187,14 +192,21 @@ function applyPlans(
 
   maps.resetLocals(reused);
   maps.putBackends(backends);
+  // Rules come before the service that asks them, and go after: nobody is denied in between.
+  for (const { next, putSources } of plans) maps.putSources(next.index, putSources);
   for (const service of services.filter(shrinks)) maps.putService(service);
   maps.putRings(rings);
   for (const service of services.filter((next) => !shrinks(next))) maps.putService(service);
+  for (const { next, removeSources } of plans) maps.removeSources(next.index, removeSources);
   maps.clearBackends(removed);
 
   for (const { slot } of removed) allocators.backends.free(slot);
   for (const { next } of plans) programmed.set(next.id, next);
+  const rules = plans.map(
+    ({ putSources, removeSources }) => putSources.length + removeSources.length,
+  );
   tally.writes += reused.length + backends.length + rings.length + services.length + removed.length;
+  tally.writes += rules.reduce((sum, count) => sum + count, 0);
 }
 
 function removeService(
@@ -206,6 +218,7 @@ function removeService(
   programmed.set(service.id, unsure(undefined, service));
   // Its ring stays until the index is used again: taking it away would wait for an RCU period.
   maps.removeService(service);
+  maps.removeSources(service.index, service.admission.sources);
   maps.clearBackends(backends);
   programmed.delete(service.id);
   allocators.services.free(service.index);

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { address, type Address } from '../model/address.ts';
+import { ADMIT_ALL } from '../model/admission.ts';
 import { serviceId, type L4Protocol, type ServiceId } from '../model/service.ts';
 import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
 import { SlotNames } from './slot-names.ts';
@@ -22,7 +23,14 @@ function service(
 ): [ServiceId, ProgrammedService] {
   const key = { vip: VIP, protocol, port };
   const id = serviceId(key);
-  const rest = { index: 0, affinity: 'flow', ringSlots: 1, ringSource: undefined } as const;
+  const rest = {
+    index: 0,
+    affinity: 'flow',
+    admission: ADMIT_ALL,
+    admissionCertain: true,
+    ringSlots: 1,
+    ringSource: undefined,
+  } as const;
   return [id, { ...key, id, ...rest, backends: new Map(backends) }];
 }
 

@@ -3,6 +3,7 @@
  * announced. Plain immutable values; config/resolve.ts makes them, nothing changes them.
  */
 import { formatEndpoint, type Address } from './address.ts';
+import type { Admission } from './admission.ts';
 import type { CheckSpec } from './check.ts';
 import type { ForwardingMode, ForwardingOptions } from './forwarding.ts';
 
@@ -52,6 +53,8 @@ export interface Service extends ServiceKey {
   readonly name: string;
   readonly scheduler: Scheduler;
   readonly affinity: Affinity;
+  /** Which new flows it takes; undefined: all. */
+  readonly admission?: Admission | undefined;
   /** How many backends must be up for the service to be up. */
   readonly need: number;
   readonly backends: readonly Backend[];
