@@ -26,11 +26,13 @@ export function wantedService(service: Service, health: HealthView): WantedServi
     port: service.port,
     affinity: service.affinity,
     admission: service.admission,
+    quic: service.quic,
     backends: service.backends.map((backend) => ({
       address: backend.address,
       weight: backend.weight,
       mode: backend.mode,
       forwarding: backend.forwarding,
+      serverId: backend.serverId,
       state: backendState(backend, known?.get(backend.address)),
     })),
   };

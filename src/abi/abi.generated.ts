@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = 'a05f4ae30cda94ca';
+export const LAYOUT_DIGEST = '91252b9597d5bc3e';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -20,6 +20,7 @@ export const ICMP_PACKET_BYTES_MAX = 1280;
 export const SOURCE_RULES_MAX = 16384;
 export const VLAN_AS_ROUTED = 0xffff;
 export const MSS_AS_ROUTED = 0xffff;
+export const QUIC_ID_BYTES_MAX = 15;
 export const VLAN_DEVICES_MAX = 4096;
 
 /** enum flow_state */
@@ -104,6 +105,7 @@ export const COUNTERS = [
   { name: 'probe_sent', drop: false, help: 'Health check packets sent to backends' },
   { name: 'probe_reply', drop: false, help: 'Packets of backends brought back to a health check' },
   { name: 'flow_guessed', drop: false, help: 'Mid-flow TCP packets without a record, placed by hash' },
+  { name: 'quic_routed', drop: false, help: 'QUIC packets whose connection ID named their backend' },
   { name: 'flow_table_full', drop: false, help: 'Flows that stayed embryonic since their table was full' },
   { name: 'flow_expired', drop: false, help: 'Flows removed after their idle timeout' },
   { name: 'flow_denied', drop: false, help: 'Flows removed since the service admits their source no longer' },
@@ -449,6 +451,7 @@ export interface Service {
   readonly ringSlots: number;
   readonly affinity: number;
   readonly guarded: number;
+  readonly quic: number;
 }
 
 export const SERVICE_BYTES = 16;
@@ -459,6 +462,7 @@ export const SERVICE_AT = {
   ringSlots: 4,
   affinity: 8,
   guarded: 9,
+  quic: 10,
 } as const;
 
 export function readService(view: DataView, at = 0): Service {
@@ -467,6 +471,7 @@ export function readService(view: DataView, at = 0): Service {
     ringSlots: view.getUint32(at + 4, true),
     affinity: view.getUint8(at + 8),
     guarded: view.getUint8(at + 9),
+    quic: view.getUint8(at + 10),
   };
 }
 
@@ -475,6 +480,7 @@ export function writeService(view: DataView, at: number, value: Service): void {
   view.setUint32(at + 4, value.ringSlots, true);
   view.setUint8(at + 8, value.affinity);
   view.setUint8(at + 9, value.guarded);
+  view.setUint8(at + 10, value.quic);
 }
 
 export function encodeService(value: Service): Uint8Array {
@@ -611,6 +617,8 @@ export interface Backend {
   readonly dscp: number;
   readonly tunnelTtl: number;
   readonly quic: number;
+  readonly quicIdBytes: number;
+  readonly quicConfig: number;
 }
 
 export const BACKEND_BYTES = 64;
@@ -631,6 +639,8 @@ export const BACKEND_AT = {
   dscp: 52,
   tunnelTtl: 53,
   quic: 54,
+  quicIdBytes: 55,
+  quicConfig: 56,
 } as const;
 
 export function readBackend(view: DataView, at = 0): Backend {
@@ -649,6 +659,8 @@ export function readBackend(view: DataView, at = 0): Backend {
     dscp: view.getUint8(at + 52),
     tunnelTtl: view.getUint8(at + 53),
     quic: view.getUint8(at + 54),
+    quicIdBytes: view.getUint8(at + 55),
+    quicConfig: view.getUint8(at + 56),
   };
 }
 
@@ -667,6 +679,8 @@ export function writeBackend(view: DataView, at: number, value: Backend): void {
   view.setUint8(at + 52, value.dscp);
   view.setUint8(at + 53, value.tunnelTtl);
   view.setUint8(at + 54, value.quic);
+  view.setUint8(at + 55, value.quicIdBytes);
+  view.setUint8(at + 56, value.quicConfig);
 }
 
 export function encodeBackend(value: Backend): Uint8Array {
@@ -756,6 +770,42 @@ export function writeBackendLocal(view: DataView, at: number, value: BackendLoca
 export function encodeBackendLocal(value: BackendLocal): Uint8Array {
   const bytes = new Uint8Array(BACKEND_LOCAL_BYTES);
   writeBackendLocal(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct quic_key */
+export interface QuicKey {
+  readonly service: number;
+  readonly bytes: number;
+  readonly id: Uint8Array;
+}
+
+export const QUIC_KEY_BYTES = 20;
+
+/** Where its fields begin: for those who read many at a time. */
+export const QUIC_KEY_AT = {
+  service: 0,
+  bytes: 4,
+  id: 5,
+} as const;
+
+export function readQuicKey(view: DataView, at = 0): QuicKey {
+  return {
+    service: view.getUint32(at + 0, true),
+    bytes: view.getUint8(at + 4),
+    id: bytesAt(view, at + 5, 15),
+  };
+}
+
+export function writeQuicKey(view: DataView, at: number, value: QuicKey): void {
+  view.setUint32(at + 0, value.service, true);
+  view.setUint8(at + 4, value.bytes);
+  putBytes(view, at + 5, 15, value.id);
+}
+
+export function encodeQuicKey(value: QuicKey): Uint8Array {
+  const bytes = new Uint8Array(QUIC_KEY_BYTES);
+  writeQuicKey(new DataView(bytes.buffer), 0, value);
   return bytes;
 }
 

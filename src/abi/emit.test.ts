@@ -276,6 +276,8 @@ describe('the generated codecs', () => {
       dscp: uint(8),
       tunnelTtl: uint(8),
       quic: uint(8),
+      quicIdBytes: uint(8),
+      quicConfig: uint(8),
     });
     fc.assert(
       fc.property(backend, (value) => {

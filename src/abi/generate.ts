@@ -33,6 +33,7 @@ const STRUCTS = [
   'source_rule',
   'backend',
   'backend_local',
+  'quic_key',
   'tunnel_source',
   'vlan_device',
   'settings',

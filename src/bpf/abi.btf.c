@@ -18,6 +18,7 @@ struct source_key abi_source_key;
 struct source_rule abi_source_rule;
 struct backend abi_backend;
 struct backend_local abi_backend_local;
+struct quic_key abi_quic_key;
 struct tunnel_source abi_tunnel_source;
 struct vlan_device abi_vlan_device;
 struct settings abi_settings;

@@ -165,7 +165,9 @@ struct service {
 	__u8 affinity;
 	/* Other than 0: `admissions` says which new flows it takes. */
 	__u8 guarded;
-	__u8 reserved[6];
+	/* enum quic_layout. */
+	__u8 quic;
+	__u8 reserved[5];
 };
 ABI_SIZE(struct service, 16);
 
@@ -214,7 +216,7 @@ ABI_SIZE(struct source_rule, 8);
 /* How the connection IDs of a QUIC service name the backend. */
 enum quic_layout {
 	QUIC_NONE = 0,
-	/* draft-ietf-quic-load-balancers: one octet, then the server ID in plain text. */
+	/* draft-ietf-quic-load-balancers, unencrypted: one octet, then the server ID. */
 	QUIC_LB = 1,
 	/* The layout of mvfst that katran reads: version bits, then a host ID of 16, 24 or 32 bits. */
 	QUIC_KATRAN = 2,
@@ -278,11 +280,24 @@ struct backend {
 	__u8 dscp;
 	/* TTL of the outer header; 0: that of the packet. */
 	__u8 tunnel_ttl;
-	/* enum quic_layout of its service. */
+	/* enum quic_layout of its service; of QUIC_LB the bytes of a server ID and the config ID. */
 	__u8 quic;
-	__u8 reserved[9];
+	__u8 quic_id_bytes;
+	__u8 quic_config;
+	__u8 reserved[7];
 };
 ABI_SIZE(struct backend, 64);
+
+#define QUIC_ID_BYTES_MAX 15
+
+/* What a connection ID says of its server; of QUIC_KATRAN a number of four bytes. */
+struct quic_key {
+	/* Index of the service. */
+	__u32 service;
+	__u8 bytes;
+	__u8 id[QUIC_ID_BYTES_MAX];
+};
+ABI_SIZE(struct quic_key, 20);
 
 /*
  * Outer source address of a backend's tunnel: the bits of `fixed` where `mask` has ones, the flow's
@@ -399,6 +414,7 @@ enum counter {
 	COUNT_PROBE_SENT, /* Health check packets sent to backends */
 	COUNT_PROBE_REPLY, /* Packets of backends brought back to a health check */
 	COUNT_FLOW_GUESSED, /* Mid-flow TCP packets without a record, placed by hash */
+	COUNT_QUIC_ROUTED, /* QUIC packets whose connection ID named their backend */
 	COUNT_FLOW_TABLE_FULL, /* Flows that stayed embryonic since their table was full */
 	COUNT_FLOW_EXPIRED, /* Flows removed after their idle timeout */
 	COUNT_FLOW_DENIED, /* Flows removed since the service admits their source no longer */

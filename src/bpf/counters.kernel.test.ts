@@ -170,6 +170,17 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
       return repeatUntil('new_flows_limited', () => fixture.send(segment(plan, 'S', sport++)));
     },
   },
+  quic_routed: {
+    produce: async (plan) => {
+      const quic = { layout: 'quic_lb', idBytes: 1, configId: 0 } as const;
+      const backends = [{ address: plan.backend(1), serverId: '0a' }];
+      await fixture.program(service({ vip: plan.vip, protocol: 'udp', quic, backends }));
+      const payload = Uint8Array.of(0x40, 0x00, 0x0a, 1, 2, 3);
+      return fixture.send(
+        udp({ source: plan.client, destination: plan.vip, sport: 1, dport: 80, payload }),
+      );
+    },
+  },
   flow_guessed: {
     produce: async (plan) => {
       await fixture.program(web(plan));

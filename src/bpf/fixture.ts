@@ -14,6 +14,7 @@ import { NodeMaps } from '../dataplane/maps.ts';
 import { silentLogger } from '../lib/logger.ts';
 import type { Address } from '../model/address.ts';
 import type { Admission } from '../model/admission.ts';
+import type { QuicRouting } from '../model/quic.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
 import { serviceId, type Affinity, type L4Protocol } from '../model/service.ts';
 import { build } from './build.ts';
@@ -54,18 +55,26 @@ interface ServiceFields {
   readonly port?: number;
   readonly affinity?: Affinity;
   readonly admission?: Admission;
+  readonly quic?: QuicRouting;
   readonly backends: readonly (Address | (Partial<WantedBackend> & { address: Address }))[];
 }
 
 /** A service whose backends are up and weigh 1, unless they say otherwise. */
 export function service(fields: ServiceFields): WantedService {
-  const { vip, protocol = 'tcp', port = 80, affinity = 'flow', admission } = fields;
+  const { vip, protocol = 'tcp', port = 80, affinity = 'flow', admission, quic } = fields;
   const defaults = { weight: 1, mode: 'l2dsr', state: 'up' } as const;
   const backends = fields.backends.map((each): WantedBackend => {
     return { ...defaults, ...(typeof each === 'string' ? { address: each } : each) };
   });
   const key = { vip, protocol, port };
-  return { ...key, id: serviceId(key), affinity, ...(admission && { admission }), backends };
+  return {
+    ...key,
+    id: serviceId(key),
+    affinity,
+    ...(admission && { admission }),
+    ...(quic && { quic }),
+    backends,
+  };
 }
 
 const VERDICTS = ['ABORTED', 'DROP', 'PASS', 'TX', 'REDIRECT'] as const;

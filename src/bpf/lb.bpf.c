@@ -11,6 +11,7 @@
 #include "icmp.h"
 #include "merge.h"
 #include "probe.h"
+#include "quic.h"
 #include "schedule.h"
 #include "vip.h"
 #include "walk.h"
@@ -46,6 +47,19 @@ static __always_inline int not_for_a_vip(struct xdp_md *ctx, const struct packet
 	return probe_expected(cfg, pkt) ? probe_return(ctx, pkt, cfg) : pass();
 }
 
+/* A flow's packet goes to the backend of its flow, unless a QUIC connection ID names another. */
+static __always_inline int serve(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
+				 const struct backend *backend)
+{
+	if (backend->quic) {
+		index = quic_backend(ctx, pkt, index);
+		backend = bpf_map_lookup_elem(&backends, &index);
+		if (!backend)
+			return drop(DROP_INTERNAL);
+	}
+	return forward(ctx, pkt, index, backend);
+}
+
 /* Schedules a flow of which this is the first packet, and remembers the choice as embryonic. */
 static __always_inline int first_packet(struct xdp_md *ctx, const struct packet *pkt,
 					const struct settings *cfg)
@@ -65,6 +79,12 @@ static __always_inline int first_packet(struct xdp_md *ctx, const struct packet 
 	backend = bpf_map_lookup_elem(&backends, &flow.backend);
 	if (!backend || backend->state == BACKEND_UNUSED)
 		return drop(DROP_NO_BACKEND);
+	if (backend->quic) {
+		flow.backend = quic_backend(ctx, pkt, flow.backend);
+		backend = bpf_map_lookup_elem(&backends, &flow.backend);
+		if (!backend)
+			return drop(DROP_INTERNAL);
+	}
 
 	flow.seen_ms = clock_now_ms();
 	flow.opened_ms = flow.seen_ms;
@@ -127,7 +147,7 @@ static __noinline int young_flow(struct xdp_md *ctx, const struct packet *pkt)
 		flow->state = state;
 		flow->seen_ms = clock_now_ms();
 	}
-	return forward(ctx, pkt, index, backend);
+	return serve(ctx, pkt, index, backend);
 }
 
 /* An established flow lost its backend, or its tuple is used anew. */
@@ -165,7 +185,7 @@ int skein_lb(struct xdp_md *ctx)
 	flow_touch(flow);
 	if (pkt.tcp_flags & (TCP_FIN | TCP_RST))
 		flow_closing(&pkt, flow);
-	return forward(ctx, &pkt, flow->backend, backend);
+	return serve(ctx, &pkt, flow->backend, backend);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -113,6 +113,14 @@ struct {
 	__type(value, struct tunnel_source);
 } tunnel_sources SEC(".maps");
 
+/* Backend indexes by what connection IDs say. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* set at load */
+	__type(key, struct quic_key);
+	__type(value, __u32);
+} quic_servers SEC(".maps");
+
 /* VLAN devices of the host: the interface below, and the tag. XDP cannot send through them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

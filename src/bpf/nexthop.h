@@ -97,7 +97,7 @@ static __always_inline void next_hop_learn(struct backend_local *local,
 	if (mtu && mtu <= FRAME_BYTES_ANY - sizeof(struct ethhdr))
 		local->frame_bytes_max =
 			mtu < overhead ? 0 : mtu - overhead + sizeof(struct ethhdr);
-	local->special = backend->mode != FORWARD_L2DSR || local->vlan || backend->quic;
+	local->special = backend->mode != FORWARD_L2DSR || local->vlan;
 }
 
 /* 0, or the counter under which the packet is to be dropped. */

@@ -80,6 +80,22 @@ describe('a cluster document is refused', () => {
       ],
     ],
     [
+      'QUIC on a service of TCP, an ID that is too long, and one that is given twice',
+      {
+        'services/0/quic': { layout: 'quic_lb', server_id_bytes: 2 },
+        'backends/web': [
+          { address: '10.83.1.101', server_id: '0A01' },
+          { address: '10.83.1.102', server_id: '0a01' },
+          { address: '10.83.1.103', server_id: '0a0101' },
+        ],
+      },
+      [
+        'skein.yaml: backends.web[1].server_id: is already that of backend "10.83.1.101"',
+        'skein.yaml: backends.web[2].server_id: must have 2 bytes for this layout',
+        'skein.yaml: services[0].quic: is for services of protocol udp',
+      ],
+    ],
+    [
       'values listed twice',
       {
         'services/0/vip': ['10.83.100.1', '10.83.100.1'],

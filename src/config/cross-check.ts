@@ -8,6 +8,7 @@ import { serviceId, type ServiceId } from '../model/service.ts';
 import { crossCheckAddresses } from './cross-check-addresses.ts';
 import { crossCheckAdmission } from './cross-check-admission.ts';
 import { crossCheckForwarding } from './cross-check-forwarding.ts';
+import { crossCheckQuic } from './cross-check-quic.ts';
 import { crossCheckSync } from './cross-check-sync.ts';
 import { formatPath, type Path, type Report } from './problems.ts';
 import { eachRepeated } from './repeated.ts';
@@ -37,6 +38,7 @@ export function crossCheck(
   crossCheckAddresses(cluster, node, report);
   crossCheckForwarding(cluster, node, report);
   crossCheckAdmission(cluster, report);
+  crossCheckQuic(cluster, report);
 }
 
 function checkPeers(cluster: ClusterRemains, node: NodeDocument | undefined, report: Report): void {

@@ -71,7 +71,9 @@ function resolveServices(document: ClusterDocument): Service[] {
     Object.entries(document.backends).map(([name, entries]) => [name, entries.map(resolveBackend)]),
   );
   const services = document.services.flatMap((entry) => {
-    const backends = entry.backends.flatMap((name) => groups.get(name) ?? []);
+    const backends = entry.backends
+      .flatMap((name) => groups.get(name) ?? [])
+      .map((backend) => padServerId(backend, entry));
     return expand(entry, backends);
   });
   return services.sort((a, b) => compare(a.id, b.id));
@@ -79,7 +81,7 @@ function resolveServices(document: ClusterDocument): Service[] {
 
 /** One service for each VIP and port of the entry. */
 function expand(entry: ServiceEntry, backends: readonly Backend[]): Service[] {
-  const { name, protocol, scheduler, affinity, need } = entry;
+  const { name, protocol, scheduler, affinity, need, quic } = entry;
   const admission = resolveAdmission(entry);
   return entry.port.flatMap((port) => {
     const checks = resolveChecks(entry.checks, port);
@@ -94,6 +96,7 @@ function expand(entry: ServiceEntry, backends: readonly Backend[]): Service[] {
         scheduler,
         affinity,
         admission,
+        quic,
         need,
         backends,
         checks,
@@ -113,6 +116,12 @@ function resolveAdmission(entry: ServiceEntry): Admission | undefined {
   return { sources: rules, newFlowsPerS, newFlowsBurst: burst };
 }
 
+/** Host IDs of katran's layout are numbers: shorter ones have zeros in front. */
+function padServerId(backend: Backend, { quic }: ServiceEntry): Backend {
+  if (quic?.layout !== 'katran' || backend.serverId === undefined) return backend;
+  return { ...backend, serverId: backend.serverId.padStart(quic.idBytes * 2, '0') };
+}
+
 function resolveBackend(entry: BackendEntry): Backend {
   return {
     name: entry.name ?? entry.address,
@@ -121,6 +130,7 @@ function resolveBackend(entry: BackendEntry): Backend {
     intent: entry.drain ? 'draining' : 'active',
     mode: entry.mode,
     forwarding: resolveForwarding(entry),
+    serverId: entry.server_id,
   };
 }
 

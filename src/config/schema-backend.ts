@@ -1,6 +1,7 @@
 /** A backend of the cluster document: where it is, and how packets reach it. */
 import { z } from 'zod';
 import { FORWARDING_MODES, isTunnel, type ForwardingMode } from '../model/forwarding.ts';
+import { serverId } from './schema-quic.ts';
 import { address, ADDRESS_PATTERN, backendName, sourcePrefix, whole } from './schema-pieces.ts';
 
 const MTU_MIN = 576;
@@ -40,6 +41,7 @@ const backendOptions = z
     mtu: whole(MTU_MIN, 65535)
       .optional()
       .describe('Largest IP packet on the way to it. Default: what the route says.'),
+    server_id: serverId,
   })
   .superRefine((value, context) => {
     for (const [key, { has, of }] of Object.entries(ONLY_FOR)) {

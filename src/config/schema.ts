@@ -17,6 +17,7 @@ import {
 } from './schema-pieces.ts';
 import { admission } from './schema-admission.ts';
 import { backend } from './schema-backend.ts';
+import { quic } from './schema-quic.ts';
 import { sync, syncPeer } from './schema-sync.ts';
 import {
   parseCommunity,
@@ -187,6 +188,7 @@ const service = z.strictObject({
   need: whole(1, 65535).default(1).describe('Backends that must be up for the service to be up.'),
   scheduler: z.enum(['maglev']).default('maglev'),
   ...admission,
+  quic,
   affinity: z
     .enum(['flow', 'client'])
     .default('flow')
@@ -323,6 +325,7 @@ export const clusterRemains = z.object({
             backends: hole(service.shape.backends),
             need: hole(service.shape.need),
             sources: hole(admission.sources),
+            quic: hole(quic),
             new_flows_per_s: hole(admission.new_flows_per_s),
             new_flows_burst: hole(admission.new_flows_burst),
             checks: hole(z.array(hole(check))),

@@ -52,6 +52,7 @@ const PINNED_MAPS = [
   'admissions',
   'source_rules',
   'source_hits',
+  'quic_servers',
   'vlan_devices',
   'settings',
   'counters',
@@ -85,6 +86,7 @@ export function loadObject(objectPath: string, bpffs: string, sizes: MapSizes): 
   object.setMaxEntries('backends', sizes.backends);
   object.setMaxEntries('backends_local', sizes.backends);
   object.setMaxEntries('tunnel_sources', sizes.backends);
+  object.setMaxEntries('quic_servers', sizes.backends);
   for (const family of ['4', '6']) {
     object.setMaxEntries(`flows${family}`, sizes.flows);
     object.setMaxEntries(`embryonic${family}`, sizes.embryonicFlows);

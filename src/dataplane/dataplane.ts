@@ -2,6 +2,7 @@ import type { Address } from '../model/address.ts';
 import type { Admission, SourceRule } from '../model/admission.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
 import type { ForwardingMode, ForwardingOptions } from '../model/forwarding.ts';
+import type { QuicRouting } from '../model/quic.ts';
 import type { Affinity, BackendState, ServiceId, ServiceKey } from '../model/service.ts';
 
 export interface WantedBackend {
@@ -9,6 +10,8 @@ export interface WantedBackend {
   readonly weight: number;
   readonly mode: ForwardingMode;
   readonly forwarding?: ForwardingOptions | undefined;
+  /** What QUIC connection IDs call it, in hex. */
+  readonly serverId?: string | undefined;
   readonly state: BackendState;
 }
 
@@ -18,6 +21,7 @@ export interface WantedService extends ServiceKey {
   readonly affinity: Affinity;
   /** Which new flows it takes; undefined: all. */
   readonly admission?: Admission | undefined;
+  readonly quic?: QuicRouting | undefined;
   readonly backends: readonly WantedBackend[];
 }
 

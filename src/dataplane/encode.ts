@@ -2,6 +2,9 @@
 import {
   Affinity as AffinityCode,
   encodeAdmission,
+  encodeQuicKey,
+  QUIC_ID_BYTES_MAX,
+  QuicLayout as QuicCode,
   readAdmission,
   BackendState as StateCode,
   encodeServiceKey,
@@ -12,6 +15,7 @@ import {
 import { addressBytes, addressFromBytes, type Address } from '../model/address.ts';
 import type { Affinity, BackendState, L4Protocol, ServiceKey } from '../model/service.ts';
 import type { Admission, SourceRule } from '../model/admission.ts';
+import type { QuicRouting } from '../model/quic.ts';
 import { decodeMode, encodeWay, NO_WAY, type OwnAddresses } from './encode-forwarding.ts';
 import { filterOf, type ProgrammedBackend, type ProgrammedService } from './plan.ts';
 
@@ -104,9 +108,28 @@ export function backendRecord(
     weight: backend.weight,
     generation: backend.generation,
     state: STATE_CODES[backend.state],
-    quic: 0,
+    ...quicFields(service.quic),
     ...encodeWay(backend, own),
   };
+}
+
+export const QUIC_CODES = {
+  quic_lb: QuicCode.QUIC_LB,
+  katran: QuicCode.QUIC_KATRAN,
+} as const;
+
+function quicFields(quic: QuicRouting | undefined) {
+  if (quic === undefined) return { quic: QuicCode.QUIC_NONE, quicIdBytes: 0, quicConfig: 0 };
+  const { layout, idBytes, configId } = quic;
+  return { quic: QUIC_CODES[layout], quicIdBytes: idBytes, quicConfig: configId };
+}
+
+/** What connection IDs call a backend of a service. */
+export function quicKey(service: number, serverId: string): Uint8Array {
+  const id = new Uint8Array(QUIC_ID_BYTES_MAX);
+  const bytes = Buffer.from(serverId, 'hex');
+  id.set(bytes);
+  return encodeQuicKey({ service, bytes: bytes.length, id });
 }
 
 /** A slot that was given up: its generation stays, so that the next owner gets another one. */
@@ -119,7 +142,7 @@ export function unusedRecord(generation: number): BackendRecord {
     weight: 0,
     generation,
     state: StateCode.BACKEND_UNUSED,
-    quic: 0,
+    ...quicFields(undefined),
     ...NO_WAY,
   };
 }

@@ -40,6 +40,7 @@ const names = new SlotNames(
           affinity: 'flow',
           admission: ADMIT_ALL,
           admissionCertain: true,
+          quic: undefined,
           ringSlots: 1,
           ringSource: undefined,
         } as const;

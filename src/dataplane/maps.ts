@@ -34,11 +34,14 @@ import {
   encodeVipKey,
   formatMac,
   isGuarded,
+  QUIC_CODES,
+  quicKey,
   unusedRecord,
 } from './encode.ts';
 import { encodeTunnelSource, type OwnAddresses } from './encode-forwarding.ts';
 import { closeFd, createInnerArray, possibleCpus, type BpfMap, type BpfObject } from './libbpf.ts';
 import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
+import { QuicServers } from './quic-servers.ts';
 import { SourceRules } from './source-rules.ts';
 
 /** Sums over all CPUs of what one backend slot has counted. */
@@ -79,6 +82,7 @@ export class NodeMaps {
   readonly #tunnelSources: BpfMap;
   readonly #admissions: BpfMap;
   readonly #sources: SourceRules;
+  readonly #quicServers: QuicServers;
   readonly #own: OwnAddresses;
 
   /** `own`: the addresses of this node, which tunnels come from. */
@@ -94,6 +98,7 @@ export class NodeMaps {
     this.#tunnelSources = object.map('tunnel_sources');
     this.#admissions = object.map('admissions');
     this.#sources = new SourceRules(object);
+    this.#quicServers = new QuicServers(object);
   }
 
   writeSettings(settings: Settings): void {
@@ -110,6 +115,12 @@ export class NodeMaps {
         record: backendRecord(service, backend, this.#own),
       })),
     );
+    this.#quicServers.put(
+      entries.map(({ service, backend: { slot, serverId } }) => ({
+        slot,
+        key: service.quic && serverId ? quicKey(service.index, serverId) : undefined,
+      })),
+    );
   }
 
   /** Before the record that has it read. */
@@ -120,6 +131,7 @@ export class NodeMaps {
   }
 
   clearBackends(backends: readonly ProgrammedBackend[]): void {
+    this.#quicServers.remove(backends.map(({ slot }) => slot));
     this.#writeBackends(
       backends.map(({ slot, generation }) => ({ slot, record: unusedRecord(generation) })),
     );
@@ -177,6 +189,7 @@ export class NodeMaps {
       ringSlots: service.ringSlots,
       affinity: affinityCode(service.affinity),
       guarded: Number(isGuarded(service.admission)),
+      quic: service.quic === undefined ? 0 : QUIC_CODES[service.quic.layout],
     });
     this.#admissions.update(u32(service.index), admissionRecord(service.admission));
     this.#services.update(encodeKey(service), value);
@@ -234,6 +247,8 @@ export class NodeMaps {
           affinity: affinityOf(value.affinity),
           admission: this.#admissionOf(value.index),
           admissionCertain: true,
+          // Not read back: where there is routing, the next plan writes the records once more.
+          quic: undefined,
           ringSlots: value.ringSlots,
           ringSource: undefined,
           backends: byService.get(value.index) ?? new Map(),

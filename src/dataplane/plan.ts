@@ -7,6 +7,7 @@ import { formatPrefix, type Address } from '../model/address.ts';
 import { ADMIT_ALL, ruleText, type Admission, type SourceRule } from '../model/admission.ts';
 import type { Affinity, BackendState, ServiceId, ServiceKey } from '../model/service.ts';
 import type { ForwardingMode, ForwardingOptions } from '../model/forwarding.ts';
+import type { QuicRouting } from '../model/quic.ts';
 import type { WantedBackend, WantedService } from './dataplane.ts';
 import { maglevRing, ringSize } from './maglev.ts';
 import type { Slots } from './slots.ts';
@@ -19,6 +20,7 @@ export interface ProgrammedBackend {
   readonly weight: number;
   readonly mode: ForwardingMode;
   readonly forwarding?: ForwardingOptions | undefined;
+  readonly serverId?: string | undefined;
   readonly state: BackendState;
 }
 
@@ -27,6 +29,7 @@ export interface ProgrammedService extends ServiceKey {
   readonly index: number;
   readonly affinity: Affinity;
   readonly admission: Admission;
+  readonly quic: QuicRouting | undefined;
   /** False after a failure: rules may be missing, and those of `admission` may be there. */
   readonly admissionCertain: boolean;
   readonly ringSlots: number;
@@ -84,6 +87,7 @@ export function planService(
     index,
     affinity: wanted.affinity,
     admission: wanted.admission ?? ADMIT_ALL,
+    quic: wanted.quic,
     admissionCertain: true,
     ringSlots,
     ringSource,
@@ -97,7 +101,8 @@ export function planService(
     putService:
       current?.affinity !== wanted.affinity ||
       current.ringSlots !== ringSlots ||
-      admissionChanged(current, next),
+      admissionChanged(current, next) ||
+      describeQuic(current.quic) !== describeQuic(next.quic),
     ...planSources(current, next),
     removeBackends: [...(current?.backends.values() ?? [])].filter(
       ({ address }) => !placed.backends.has(address),
@@ -181,16 +186,18 @@ function placeBackends(
   const backends = new Map<Address, ProgrammedBackend>();
   const changed: ProgrammedBackend[] = [];
   const reused: number[] = [];
+  // Each record says how the service reads connection IDs.
+  const sameQuic = describeQuic(current?.quic) === describeQuic(wanted.quic);
   for (const wantedBackend of wanted.backends) {
-    const { address, weight, mode, state, forwarding } = wantedBackend;
+    const { address, weight, mode, state, forwarding, serverId } = wantedBackend;
     const before = current?.backends.get(address);
-    if (before !== undefined && describe(before) === describe(wantedBackend)) {
+    if (before !== undefined && sameQuic && describe(before) === describe(wantedBackend)) {
       backends.set(address, before);
       continue;
     }
     const place = before ?? newPlace(allocators, reused);
     const { slot, generation } = place;
-    const backend = { slot, generation, address, weight, mode, state, forwarding };
+    const backend = { slot, generation, address, weight, mode, state, forwarding, serverId };
     backends.set(address, backend);
     changed.push(backend);
   }
@@ -198,12 +205,16 @@ function placeBackends(
 }
 
 /** Equal texts mean equal records, but for the slot. */
-function describe({ weight, mode, state, forwarding }: WantedBackend): string {
-  const common = `${state} ${mode} ${weight}`;
+function describe({ weight, mode, state, forwarding, serverId = '' }: WantedBackend): string {
+  const common = `${state} ${mode} ${weight} ${serverId}`;
   if (forwarding === undefined) return common;
   const { port, tunnelSource, tunnelTtl, dscp, vlan, mtuBytes, mssBytes } = forwarding;
   const source = tunnelSource && formatPrefix(tunnelSource);
   return [common, port, source, tunnelTtl, dscp, vlan, mtuBytes, mssBytes].join(' ');
+}
+
+function describeQuic(quic: QuicRouting | undefined): string {
+  return quic === undefined ? '' : `${quic.layout} ${quic.idBytes} ${quic.configId}`;
 }
 
 function newPlace(allocators: Allocators, reused: number[]): { slot: number; generation: number } {

@@ -28,6 +28,7 @@ function service(
     affinity: 'flow',
     admission: ADMIT_ALL,
     admissionCertain: true,
+    quic: undefined,
     ringSlots: 1,
     ringSource: undefined,
   } as const;

@@ -5,6 +5,7 @@
 import { formatEndpoint, type Address } from './address.ts';
 import type { Admission } from './admission.ts';
 import type { CheckSpec } from './check.ts';
+import type { QuicRouting } from './quic.ts';
 import type { ForwardingMode, ForwardingOptions } from './forwarding.ts';
 
 export type L4Protocol = 'tcp' | 'udp';
@@ -44,6 +45,8 @@ export interface Backend {
   readonly intent: BackendIntent;
   readonly mode: ForwardingMode;
   readonly forwarding?: ForwardingOptions | undefined;
+  /** What QUIC connection IDs call it, in hex of as many bytes as the service says. */
+  readonly serverId?: string | undefined;
 }
 
 /** One (VIP, protocol, port). A service of the document with two VIPs and two ports makes four. */
@@ -55,6 +58,8 @@ export interface Service extends ServiceKey {
   readonly affinity: Affinity;
   /** Which new flows it takes; undefined: all. */
   readonly admission?: Admission | undefined;
+  /** Undefined: not QUIC, or not routed by connection ID. */
+  readonly quic?: QuicRouting | undefined;
   /** How many backends must be up for the service to be up. */
   readonly need: number;
   readonly backends: readonly Backend[];
