@@ -16,13 +16,22 @@
 #include "vip.h"
 #include "walk.h"
 
+/* To no VIP: a backend's answer to a health check, or nothing of ours. */
+static __always_inline int not_for_a_vip(struct xdp_md *ctx, const struct packet *pkt,
+					 const struct settings *cfg)
+{
+	return probe_expected(cfg, pkt) ? probe_return(ctx, pkt, cfg) : pass();
+}
+
 /* Frames that carry no flow: echo requests, and what is a drop only if it is meant for a VIP. */
 static __noinline int not_a_flow(struct xdp_md *ctx, const struct packet *pkt)
 {
 	struct settings *cfg = settings_get();
 
-	if (!cfg || pkt->kind == PACKET_NOT_IP || !is_vip(cfg, pkt))
+	if (!cfg || pkt->kind == PACKET_NOT_IP)
 		return pass();
+	if (!is_vip(cfg, pkt))
+		return pkt->kind == PACKET_ECHO_REPLY ? not_for_a_vip(ctx, pkt, cfg) : pass();
 	switch (pkt->kind) {
 	case PACKET_ECHO_REQUEST:
 		return echo_reply(ctx, pkt);
@@ -34,17 +43,11 @@ static __noinline int not_a_flow(struct xdp_md *ctx, const struct packet *pkt)
 		return drop(DROP_FRAGMENT);
 	case PACKET_OPTIONS:
 		return drop(DROP_IP_OPTIONS);
+	case PACKET_ECHO_REPLY:
 	case PACKET_OTHER_PROTOCOL:
 		return drop(DROP_PROTOCOL);
 	}
 	return drop(DROP_INTERNAL);
-}
-
-/* To no VIP: a backend's answer to a health check, or nothing of ours. */
-static __always_inline int not_for_a_vip(struct xdp_md *ctx, const struct packet *pkt,
-					 const struct settings *cfg)
-{
-	return probe_expected(cfg, pkt) ? probe_return(ctx, pkt, cfg) : pass();
 }
 
 /* A flow's packet goes to the backend of its flow, unless a QUIC connection ID names another. */

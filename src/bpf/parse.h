@@ -53,7 +53,9 @@ enum packet_kind {
 	PACKET_NOT_IP = 0,
 	/* TCP or UDP, with the flow key filled in. */
 	PACKET_FLOW,
+	/* An echo has its identifier where the port of the sender of the request would be. */
 	PACKET_ECHO_REQUEST,
+	PACKET_ECHO_REPLY,
 	/* An ICMP error of a kind that quotes the packet it is about. */
 	PACKET_ICMP_ERROR,
 	/* The destination is known, so it can be told whether it is a VIP: then these are drops. */
@@ -116,15 +118,22 @@ static __always_inline enum packet_kind parse_l4(struct packet *pkt, void *l4, v
 		return PACKET_FLOW;
 	}
 	if (l4_proto == IPPROTO_ICMP || l4_proto == IPPROTO_ICMPV6) {
-		__u8 echo = l4_proto == IPPROTO_ICMP ? ICMP4_ECHO_REQUEST : ICMP6_ECHO_REQUEST;
+		__u8 request = l4_proto == IPPROTO_ICMP ? ICMP4_ECHO_REQUEST : ICMP6_ECHO_REQUEST;
+		__u8 reply = l4_proto == IPPROTO_ICMP ? ICMP4_ECHO_REPLY : ICMP6_ECHO_REPLY;
 		struct icmp_header *icmp = l4;
 
 		if ((void *)(icmp + 1) > end)
 			return PACKET_MALFORMED;
 		if (pkt->is_ipv6 != (l4_proto == IPPROTO_ICMPV6))
 			return PACKET_OTHER_PROTOCOL;
-		if (icmp->type == echo)
+		if (icmp->type == request) {
+			ports_be[0] = *(__be16 *)&icmp->rest_be;
 			return PACKET_ECHO_REQUEST;
+		}
+		if (icmp->type == reply) {
+			ports_be[1] = *(__be16 *)&icmp->rest_be;
+			return PACKET_ECHO_REPLY;
+		}
 		if (quotes_a_packet(pkt, icmp->type))
 			return PACKET_ICMP_ERROR;
 	}

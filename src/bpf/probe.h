@@ -5,6 +5,9 @@
  * runs skein_probe: the private address becomes the VIP, the source becomes the node's own, and the
  * frame is forwarded exactly as a client's would be. The backend answers from the VIP to the node;
  * there probe_return() finds the check again and hands the packet back to the socket.
+ *
+ * A check by ping is an echo: its identifier is the port on the socket's side, the port on the VIP's
+ * side is 0, and so is the protocol of its key.
  */
 #ifndef SKEIN_PROBE_H
 #define SKEIN_PROBE_H
@@ -82,6 +85,22 @@ static __always_inline __u32 probe_slot(const struct settings *cfg, const struct
 	return same_address(&daddr, &expected) ? slot : BACKEND_NONE;
 }
 
+/* What was rewritten, for the modes that look at the packet again. */
+static __always_inline void packet_becomes(struct packet *pkt, const struct rewrite *to)
+{
+	if (pkt->is_ipv6) {
+		pkt->key6.saddr = *to->saddr;
+		pkt->key6.daddr = *to->daddr;
+		pkt->key6.sport_be = to->sport_be;
+		pkt->key6.dport_be = to->dport_be;
+	} else {
+		pkt->key4.saddr_be = ipv4_of(to->saddr);
+		pkt->key4.daddr_be = ipv4_of(to->daddr);
+		pkt->key4.sport_be = to->sport_be;
+		pkt->key4.dport_be = to->dport_be;
+	}
+}
+
 SEC("xdp")
 int skein_probe(struct xdp_md *ctx)
 {
@@ -95,7 +114,7 @@ int skein_probe(struct xdp_md *ctx)
 	int why;
 
 	parse(ctx, &pkt);
-	if (!cfg || pkt.kind != PACKET_FLOW)
+	if (!cfg || (pkt.kind != PACKET_FLOW && pkt.kind != PACKET_ECHO_REQUEST))
 		return drop(DROP_PROBE_UNKNOWN);
 	probe.backend = probe_slot(cfg, &pkt);
 	probe.source_port_be = packet_sport_be(&pkt);
@@ -116,6 +135,7 @@ int skein_probe(struct xdp_md *ctx)
 		return drop(DROP_PROBE_NO_PORT);
 	if (rewrite_packet(ctx, &pkt, &to))
 		return drop(DROP_INTERNAL);
+	packet_becomes(&pkt, &to);
 
 	local = bpf_map_lookup_elem(&backends_local, &probe.backend);
 	if (!local)

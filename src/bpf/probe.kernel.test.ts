@@ -140,6 +140,84 @@ describe.each(PLANS)('$family', (plan) => {
     }
   });
 
+  /** An echo between the socket's end and backend `n`, or between the node and the VIP. */
+  const { request, reply } = ECHO[plan.family];
+  const echo = (id: number, payload: Uint8Array) => ({ rest: (id << 16) | 7, payload });
+  const identifier = ({ frame }: { readonly frame: Uint8Array }) => {
+    const at = plan.family === 'ipv4' ? 14 + 20 + 4 : 14 + 40 + 4;
+    return new DataView(frame.buffer, frame.byteOffset).getUint16(at);
+  };
+
+  test.each(payloads)('an echo with $bytes bytes goes to the VIP and back', ({ payload }) => {
+    const between = { source: socket, destination: privateAddress(plan, 2) };
+    const asked = send(icmp({ ...between, type: request, ...echo(0xbeef, payload), ttl: 33 }));
+    expect(asked).toMatchObject({ verdict: 'REDIRECT', counted: { probe_sent: 1 } });
+    expect(asked.packet.wrongChecksums).toEqual([]);
+    const id = identifier(asked);
+    expect(id).toBeGreaterThanOrEqual(PROBE_PORT_FIRST);
+    expect(id).toBeLessThan(PROBE_PORT_FIRST + PROBE_PORT_COUNT);
+    const atBackend = { source: plan.node, destination: plan.vip, ...macs(2) };
+    expect(asked.frame).toEqual(
+      icmp({ ...atBackend, type: request, ...echo(id, payload), ttl: 33 }),
+    );
+
+    const answer = { source: plan.vip, destination: plan.node, smac: backendMac(2), type: reply };
+    const back = fixture.send(icmp({ ...answer, ...echo(id, payload) }));
+    expect(back).toMatchObject({ verdict: 'REDIRECT', counted: { probe_reply: 1 } });
+    expect(back.frame).toEqual(
+      icmp({
+        source: privateAddress(plan, 2),
+        destination: socket,
+        smac: backendMac(2),
+        dmac: socketMac,
+        type: reply,
+        ...echo(0xbeef, payload),
+      }),
+    );
+  });
+
+  test('echoes from equal identifiers to backends of one VIP do not collide', () => {
+    const ids = [1, 2, 3].map((n) => {
+      const between = { source: socket, destination: privateAddress(plan, n) };
+      return identifier(send(icmp({ ...between, type: request, ...echo(5, Uint8Array.of(n)) })));
+    });
+    expect(new Set(ids).size).toBe(3);
+    ids.forEach((id, i) => {
+      const answer = { source: plan.vip, destination: plan.node, type: reply };
+      const { frame } = fixture.send(icmp({ ...answer, ...echo(id, Uint8Array.of(0)) }));
+      expect(decode(frame)).toMatchObject({ source: privateAddress(plan, i + 1) });
+      expect(identifier({ frame })).toBe(5);
+    });
+  });
+
+  const notReplies = [
+    { name: 'an identifier that no check has', change: { id: PROBE_PORT_FIRST - 1 } },
+    { name: 'another source', change: { source: plan.client } },
+    { name: 'another destination', change: { destination: plan.stranger } },
+    { name: 'a request', change: { type: request } },
+  ];
+
+  test.each(notReplies)('$name makes no echo reply of a check, and passes', ({ change }) => {
+    const between = { source: socket, destination: privateAddress(plan, 1) };
+    const asked = send(icmp({ ...between, type: request, ...echo(9, new Uint8Array(8)) }));
+    const { id = identifier(asked), ...fields }: { id?: number } = change;
+    const answer = { source: plan.vip, destination: plan.node, type: reply, ...fields };
+    const frame = icmp({ ...answer, ...echo(id, new Uint8Array(8)) });
+    expect(fixture.send(frame)).toMatchObject({ verdict: 'PASS', frame, counted: { passed: 1 } });
+  });
+
+  test('the sum of an echo that comes out as 0 is all ones, which is as right', () => {
+    const between = { source: socket, destination: privateAddress(plan, 1) };
+    const at = (payload: Uint8Array) =>
+      send(icmp({ ...between, type: request, ...echo(5, payload) }));
+    // A word that is what the checksum would be without it brings the sum to zero.
+    const trial = at(Uint8Array.of(0, 0)).frame;
+    const sum = plan.family === 'ipv4' ? 14 + 20 + 2 : 14 + 40 + 2;
+    const zero = at(trial.slice(sum, sum + 2));
+    expect([...zero.frame.slice(sum, sum + 2)]).toEqual([0xff, 0xff]);
+    expect(zero.packet.wrongChecksums).toEqual([]);
+  });
+
   test('checks from equal ports to backends of one VIP do not collide', () => {
     const sports = Array.from({ length: 200 }, (_, i) => 45000 + i);
     const checks = sports.flatMap((sport) => [1, 2, 3].map((n) => ({ n, sport })));
@@ -225,12 +303,13 @@ describe.each(PLANS)('$family', (plan) => {
     expect(send(frame)).toMatchObject({ verdict: 'DROP', frame, counted: { probe_unknown: 1 } });
   });
 
-  test('what is neither TCP nor UDP, or is broken, is dropped', () => {
+  test('what is neither TCP, UDP nor an echo request, or is broken, is dropped', () => {
     const destination = privateAddress(plan, 1);
     const between = { source: socket, destination };
     const syn = tcp({ ...out(1), flags: 'S' });
     const frames = [
-      icmp({ ...between, type: ECHO[plan.family].request }),
+      icmp({ ...between, type: reply }),
+      icmp({ ...between, type: request }).slice(0, -1),
       tcp({ ...out(1), flags: 'S', fragment: { offset: 0, more: true } }),
       syn.slice(0, -1),
       patched(syn, 12, 0x08, 0x06),

@@ -61,6 +61,31 @@ static __always_inline int rewrite_l4(void *l4, void *end, __u8 l4_proto, const 
 	return 0;
 }
 
+static __always_inline bool is_echo(const struct packet *pkt)
+{
+	return pkt->kind == PACKET_ECHO_REQUEST || pkt->kind == PACKET_ECHO_REPLY;
+}
+
+/* `delta`: of the pseudo header, which ICMPv6 has and ICMP has not. */
+static __always_inline int rewrite_echo(void *l4, void *end, const struct packet *pkt,
+					const struct rewrite *to, __u64 delta)
+{
+	__be16 id_be = pkt->kind == PACKET_ECHO_REQUEST ? to->sport_be : to->dport_be;
+	struct icmp_header *icmp = l4;
+	__be16 *at;
+
+	if ((void *)(icmp + 1) > end)
+		return -1;
+	at = (__be16 *)&icmp->rest_be;
+	delta = csum_change16(delta, *at, id_be);
+	*at = id_be;
+	csum_apply(&icmp->checksum, delta);
+	/* As in echo_answer(): all ones are right wherever 0 is, and also for a reply of zeroes. */
+	if (!icmp->checksum)
+		icmp->checksum = 0xffff;
+	return 0;
+}
+
 static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packet *pkt,
 					  const struct rewrite *to)
 {
@@ -75,6 +100,8 @@ static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packe
 			return -1;
 		delta = rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)to->saddr, 4);
 		delta += rewrite_words((__u32 *)&ip6->daddr, (const __u32 *)to->daddr, 4);
+		if (is_echo(pkt))
+			return rewrite_echo(ip6 + 1, end, pkt, to, delta);
 		return rewrite_l4(ip6 + 1, end, pkt->key6.l4_proto, to, delta);
 	} else {
 		struct iphdr *ip = l3;
@@ -84,6 +111,8 @@ static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packe
 		delta = rewrite_words(&ip->saddr, (const __u32 *)to->saddr + 3, 1);
 		delta += rewrite_words(&ip->daddr, (const __u32 *)to->daddr + 3, 1);
 		csum_apply(&ip->check, delta);
+		if (is_echo(pkt))
+			return rewrite_echo(l3 + ip->ihl * 4, end, pkt, to, 0);
 		return rewrite_l4(l3 + ip->ihl * 4, end, pkt->key4.l4_proto, to, delta);
 	}
 }

@@ -13,9 +13,8 @@ import { ConsoleServer } from '../console/server.ts';
 import type { View } from '../console/view.ts';
 import { KernelDataplane } from '../dataplane/kernel.ts';
 import { diagnose } from '../health/diagnose.ts';
-import { HttpProbe } from '../health/http.ts';
+import { createProbes } from '../health/probes.ts';
 import { HealthScheduler } from '../health/scheduler.ts';
-import { TcpProbe } from '../health/tcp.ts';
 import { systemClock } from '../lib/clock.ts';
 import { errorMessage, SkeinError } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
@@ -80,7 +79,7 @@ export async function runNode(options: RunOptions): Promise<void> {
   started.defer(() => announcer.stop());
   const health = new HealthScheduler({
     clock: systemClock,
-    probes: { tcp: new TcpProbe(), http: new HttpProbe(), https: new HttpProbe() },
+    probes: createProbes(),
     path: (service, backend) => dataplane.probeAddress(service, backend),
     diagnose,
   });

@@ -32,7 +32,7 @@ export function crossCheck(
   checkGroups(cluster.backends ?? {}, report);
   // Everything below grows with the number of services, so that number comes first.
   if (!checkLimits(cluster, node, report)) return;
-  checkServices(cluster, report);
+  checkServices(cluster, node, report);
   checkServiceKeys(cluster.services ?? [], report);
   checkVips(cluster, report);
   crossCheckAddresses(cluster, node, report);
@@ -115,7 +115,11 @@ function checkLimit(
   }
 }
 
-function checkServices(cluster: ClusterRemains, report: Report): void {
+function checkServices(
+  cluster: ClusterRemains,
+  node: NodeDocument | undefined,
+  report: Report,
+): void {
   const services = cluster.services ?? [];
   const names = services.map((service) => service?.name);
   eachRepeated(names, (index, first) => {
@@ -131,6 +135,7 @@ function checkServices(cluster: ClusterRemains, report: Report): void {
       });
     }
     checkChecks(service, path, report);
+    if (node?.allow_scripts === false) checkScripts(service, path, report);
     if (cluster.backends !== undefined) checkBackends(service, path, cluster.backends, report);
   }
 }
@@ -144,9 +149,22 @@ function checkChecks(service: Service, path: Path, report: Report): void {
   });
   if (service.port?.includes(0) !== true) return;
   for (const [index, check] of checks.entries()) {
-    if (check === undefined || check.port !== undefined) continue;
+    // An echo request has no port.
+    if (check === undefined || check.type === 'ping' || check.port !== undefined) continue;
     const message = 'is required, because the service takes every port (port 0)';
     report('cluster', { path: [...path, 'checks', index, 'port'], message });
+  }
+}
+
+/**
+ * A document that would run programs is refused where the node does not allow it: a check that
+ * only failed would take the VIPs of a working cluster down for a mistake in a document.
+ */
+function checkScripts(service: Service, path: Path, report: Report): void {
+  for (const [index, check] of (service.checks ?? []).entries()) {
+    if (check?.type !== 'script') continue;
+    const message = 'is off on this node: a script needs "allow_scripts: true" in the node part';
+    report('cluster', { path: [...path, 'checks', index, 'type'], message });
   }
 }
 

@@ -5,13 +5,12 @@
 import { familyOf, parseAddress, type Address } from '../model/address.ts';
 import type { Admission } from '../model/admission.ts';
 import type { BgpPeer } from '../model/bgp.ts';
-import type { CheckSpec } from '../model/check.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
 import type { ForwardingOptions } from '../model/forwarding.ts';
 import { serviceId, type Backend, type Service, type Vip } from '../model/service.ts';
 import { digestOf } from './digest.ts';
+import { resolveChecks } from './resolve-checks.ts';
 import type {
-  CheckEntry,
   ClusterDocument,
   NodeDocument,
   PeerEntry,
@@ -20,8 +19,6 @@ import type {
 } from './schema.ts';
 import type { BackendEntry } from './schema-backend.ts';
 import type { ClusterConfig, NodeConfig, NodePart, SyncConfig } from './types.ts';
-
-const TIMEOUT_DEFAULT_MS = 800;
 
 /** What became of the files that the cluster document names. */
 export interface NamedFiles {
@@ -145,38 +142,6 @@ function resolveForwarding(entry: BackendEntry): ForwardingOptions | undefined {
     mtuBytes: entry.mtu,
   };
   return Object.values(options).some((value) => value !== undefined) ? options : undefined;
-}
-
-function resolveChecks(entries: readonly CheckEntry[], servicePort: number): CheckSpec[] {
-  const names = new Set(entries.flatMap(({ name }) => name ?? []));
-  return entries.map((entry) => {
-    const name = entry.name ?? freeName(entry.type, names);
-    names.add(name);
-    return resolveCheck(entry, name, servicePort);
-  });
-}
-
-/** `http`, or else `http-2`, `http-3` and so on. */
-function freeName(type: string, taken: ReadonlySet<string>): string {
-  let name = type;
-  for (let count = 2; taken.has(name); count++) name = `${type}-${count}`;
-  return name;
-}
-
-function resolveCheck(entry: CheckEntry, name: string, servicePort: number): CheckSpec {
-  const common = {
-    name,
-    port: entry.port ?? servicePort,
-    intervalMs: entry.interval_ms,
-    timeoutMs: entry.timeout_ms ?? Math.min(entry.interval_ms, TIMEOUT_DEFAULT_MS),
-    rise: entry.rise,
-    fall: entry.fall,
-  };
-  if (entry.type === 'tcp') return { ...common, type: 'tcp' };
-  const { method, path, host, expect } = entry;
-  const http = { ...common, method, path, host, expect };
-  if (entry.type === 'http') return { ...http, type: 'http' };
-  return { ...http, type: 'https', serverName: entry.server_name, verify: entry.verify };
 }
 
 function resolveVips(document: ClusterDocument, services: readonly Service[]): Vip[] {

@@ -195,11 +195,15 @@ describe('a cluster document is refused', () => {
     [{ 'services/0/checks': null }, ['services[0].checks: must be a list, not empty']],
     [
       { 'services/0/checks/0/type': undefined },
-      ['services[0].checks[0].type: is required: must be one of tcp, http, https'],
+      [
+        'services[0].checks[0].type: is required: must be one of tcp, http, https, dns, udp, grpc, ping, script',
+      ],
     ],
     [
       { 'services/0/checks/0/type': 'htps' },
-      ['services[0].checks[0].type: must be one of tcp, http, https (did you mean "https"?)'],
+      [
+        'services[0].checks[0].type: must be one of tcp, http, https, dns, udp, grpc, ping, script (did you mean "https"?)',
+      ],
     ],
     [{ 'services/0/checks/0': 'http' }, ['services[0].checks[0]: must be a mapping, not text']],
     [
@@ -292,6 +296,7 @@ describe('a node part is refused', () => {
         'sync_address: must be a unicast address that others can reach: not loopback, link-local, multicast or unspecified',
       ],
     ],
+    [{ allow_scripts: 'yes' }, ['allow_scripts: must be true or false, not text']],
     [{ state_dir: 'skein' }, ['state_dir: must be an absolute path']],
     [{ xdp_mode: 'offload' }, ['xdp_mode: must be one of auto, native, generic']],
     [{ 'limits/flows': 1023 }, ['limits.flows: must be at least 1024']],

@@ -1,8 +1,8 @@
 /**
  * The shape of both documents: keys, kinds, defaults, bounds, and what one value must be by
  * itself. Types are inferred from here and written nowhere else; what two places must be to each
- * other is in cross-check.ts. With schema-pieces.ts and schema-sync.ts the only door to zod: load.ts
- * and issues.ts know its types.
+ * other is in cross-check.ts. With the other schema files the only door to zod: load.ts and issues.ts
+ * know its types.
  */
 import { z } from 'zod';
 import {
@@ -18,6 +18,7 @@ import {
 import { admission } from './schema-admission.ts';
 import { backend } from './schema-backend.ts';
 import { quic } from './schema-quic.ts';
+import { check } from './schema-checks.ts';
 import { sync, syncPeer } from './schema-sync.ts';
 import {
   parseCommunity,
@@ -25,8 +26,6 @@ import {
   parseHostPort,
   parseLargeCommunity,
   parseRouterId,
-  parseStatusRange,
-  parseThreshold,
 } from './values.ts';
 
 const U32_MAX = 0xffff_ffff;
@@ -108,75 +107,6 @@ const bgp = z.strictObject({
   med: med.optional(),
   peers: z.array(peer).min(1).max(64).describe('Routers that every node announces to.'),
 });
-
-const threshold = z
-  .strictObject({
-    count: whole(1, 64).describe('Results that must agree.'),
-    window: whole(1, 64).describe('Of so many latest results.'),
-  })
-  .superRefine(({ count, window }, context) => {
-    if (count <= window) return;
-    const message = `must be at most ${window}, the window`;
-    context.addIssue({ code: 'custom', path: ['count'], message });
-  });
-const thresholdOrShort = z.union([
-  parsed(parseThreshold, 'must be count/window, such as "3/5"', '^\\d{1,3}/\\d{1,3}$').pipe(
-    threshold,
-  ),
-  threshold,
-]);
-
-const status = z.union([
-  whole(100, 599).transform((code) => ({ from: code, to: code })),
-  parsed(
-    parseStatusRange,
-    'must be a status code or a range of them, such as "200-299"',
-    '^[1-5]\\d\\d-[1-5]\\d\\d$',
-  ),
-]);
-
-const everyCheck = {
-  name: name.optional().describe('Default: the type, made unique.'),
-  port: whole(1, 65535).optional().describe("Default: the service's port."),
-  interval_ms: whole(50, 3_600_000).default(1000).describe('From one check to the next.'),
-  timeout_ms: whole(50, 60_000).optional().describe('Default: 800, or the interval if shorter.'),
-  rise: thresholdOrShort.prefault('2/2').describe('Passes needed to come up: count of window.'),
-  fall: thresholdOrShort.prefault('3/5').describe('Failures needed to go down: count of window.'),
-};
-const httpCheck = {
-  ...everyCheck,
-  method: z.enum(['GET', 'HEAD', 'POST', 'OPTIONS']).default('GET'),
-  path: z
-    .string()
-    .regex(/^\/[\x21-\x7e]{0,1023}$/, 'must begin with "/" and have no spaces')
-    .default('/'),
-  host: z
-    .string()
-    .regex(/^[A-Za-z0-9.:[\]_-]{1,255}$/, 'must be a host name, with ":port" if need be')
-    .optional()
-    .describe('Host header. Default: the VIP.'),
-  expect: oneOrMany(status, 32).prefault('200-399').describe('Status codes that pass.'),
-};
-const check = z
-  .discriminatedUnion('type', [
-    z.strictObject({ type: z.literal('tcp'), ...everyCheck }),
-    z.strictObject({ type: z.literal('http'), ...httpCheck }),
-    z.strictObject({
-      type: z.literal('https'),
-      ...httpCheck,
-      server_name: z
-        .string()
-        .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/, 'must be a host name')
-        .optional()
-        .describe('TLS server name (RFC 6066). Default: `host`.'),
-      verify: z.boolean().default(false).describe("Check the certificate by the system's roots."),
-    }),
-  ])
-  .superRefine(({ timeout_ms, interval_ms }, context) => {
-    if (timeout_ms === undefined || timeout_ms <= interval_ms) return;
-    const message = `must be at most ${interval_ms}, the interval`;
-    context.addIssue({ code: 'custom', path: ['timeout_ms'], message });
-  });
 
 const CHECKS_REQUIRED = 'is required: write "checks: []" if backends shall always count as up';
 const service = z.strictObject({
@@ -269,6 +199,10 @@ export const nodeDocument = z.strictObject({
   state_dir: absolutePath
     .default('/var/lib/skein')
     .describe('Folder of what must outlive the process.'),
+  allow_scripts: z
+    .boolean()
+    .default(false)
+    .describe('Whether checks of type script may run programs on this node.'),
   xdp_mode: z
     .enum(['auto', 'native', 'generic'])
     .default('auto')
@@ -293,7 +227,6 @@ export const nodeDocument = z.strictObject({
 export type ClusterDocument = z.output<typeof clusterDocument>;
 export type NodeDocument = z.output<typeof nodeDocument>;
 export type ServiceEntry = z.output<typeof service>;
-export type CheckEntry = z.output<typeof check>;
 export type PeerEntry = z.output<typeof peer>;
 export type SyncSection = z.output<typeof sync>;
 

@@ -81,3 +81,10 @@ export function parseThreshold(text: string): Threshold | undefined {
   const parts = /^(\d{1,3})\/(\d{1,3})$/.exec(text);
   return parts === null ? undefined : { count: Number(parts[1]), window: Number(parts[2]) };
 }
+
+/** Pairs of hexadecimal digits, with spaces between them or without; comes in small letters. */
+export function parseHex(text: string, bytesMax: number): string | undefined {
+  const digits = text.replaceAll(' ', '').toLowerCase();
+  if (!/^(?:[0-9a-f]{2})+$/.test(digits)) return undefined;
+  return digits.length <= 2 * bytesMax ? digits : undefined;
+}

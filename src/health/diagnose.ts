@@ -33,6 +33,19 @@ export function unanswered(target: ProbeTarget, port: number, timeoutMs: number)
   return { ...failure('timeout', detail), unanswered: true };
 }
 
+/**
+ * The check's timeout came before a datagram did. Nothing tells a VIP that is missing from a port
+ * that is closed: the ICMP error of the latter does not come back, and TCP to the backend's own
+ * address proves nothing about UDP. So it is not worth a diagnosis.
+ */
+export function noDatagram(target: ProbeTarget, port: number, timeoutMs: number): Failure {
+  const endpoint = formatEndpoint(target.vip, port);
+  return failure(
+    'timeout',
+    `no answer from ${target.backend} for UDP ${endpoint} within ${timeoutMs} ms: does its server listen on the VIP, and is the VIP on its loopback?`,
+  );
+}
+
 /** From the error of a socket on the live path. */
 export function socketFailure(
   error: NodeJS.ErrnoException,

@@ -1,9 +1,20 @@
 /** Values for the tests of health/: specs, services and results with the dull parts filled in. */
 import { setImmediate as turn } from 'node:timers/promises';
 import { address, type Address } from '../model/address.ts';
-import type { CheckSpec, HttpCheck, HttpsCheck, TcpCheck } from '../model/check.ts';
+import type {
+  CheckSpec,
+  DnsCheck,
+  GrpcCheck,
+  HttpCheck,
+  HttpsCheck,
+  PingCheck,
+  ScriptCheck,
+  TcpCheck,
+  UdpCheck,
+} from '../model/check.ts';
 import type { ProbeResult } from '../model/health.ts';
 import { serviceId, type Backend, type Service } from '../model/service.ts';
+import type { Probe, Probes } from './probe.ts';
 
 const COMMON = {
   port: 80,
@@ -34,6 +45,49 @@ export function httpCheck(overrides: Partial<HttpCheck> = {}): HttpCheck {
 export function httpsCheck(overrides: Partial<HttpsCheck> = {}): HttpsCheck {
   const tls = { serverName: undefined, verify: false };
   return { type: 'https', name: 'https', ...COMMON, ...HTTP, ...tls, ...overrides };
+}
+
+export function dnsCheck(overrides: Partial<DnsCheck> = {}): DnsCheck {
+  const asked = { query: 'www.example.com', record: 'A', expect: ['NOERROR'] } as const;
+  return { type: 'dns', name: 'dns', ...COMMON, ...asked, address: undefined, ...overrides };
+}
+
+export function udpCheck(overrides: Partial<UdpCheck> = {}): UdpCheck {
+  const sent = { sendHex: '70696e67', expect: { kind: 'any' } } as const;
+  return { type: 'udp', name: 'udp', ...COMMON, ...sent, ...overrides };
+}
+
+export function grpcCheck(overrides: Partial<GrpcCheck> = {}): GrpcCheck {
+  return { type: 'grpc', name: 'grpc', ...COMMON, service: '', tls: undefined, ...overrides };
+}
+
+export function pingCheck(overrides: Partial<PingCheck> = {}): PingCheck {
+  return { type: 'ping', name: 'ping', ...COMMON, ...overrides };
+}
+
+export function scriptCheck(overrides: Partial<ScriptCheck> = {}): ScriptCheck {
+  return {
+    type: 'script',
+    name: 'script',
+    ...COMMON,
+    command: '/bin/true',
+    args: [],
+    ...overrides,
+  };
+}
+
+/** One probe for every type of check. */
+export function probesOf(probe: Probe): Probes {
+  return {
+    tcp: probe,
+    http: probe,
+    https: probe,
+    dns: probe,
+    udp: probe,
+    grpc: probe,
+    ping: probe,
+    script: probe,
+  };
 }
 
 export const BACKEND_A = address('10.0.0.1');

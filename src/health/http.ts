@@ -5,18 +5,12 @@
 import { request, type ClientRequest, type IncomingMessage } from 'node:http';
 import { connect, isIP, type Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import {
-  checkServerIdentity,
-  connect as connectTls,
-  createSecureContext,
-  getCACertificates,
-  type SecureContext,
-} from 'node:tls';
 import { familyOf, formatEndpoint, type Address } from '../model/address.ts';
 import type { HttpCheck, HttpsCheck, StatusRange } from '../model/check.ts';
 import { resetSocket } from './connect.ts';
 import { failure, noPath, socketFailure, unanswered } from './diagnose.ts';
 import type { Probe, ProbeReport, ProbeTarget } from './probe.ts';
+import { isTlsError, tlsText, TlsClient } from './tls.ts';
 
 const HEADER_BYTES_MAX = 16 * 1024;
 /** What is read of a body before the connection is cut; the status has been seen by then. */
@@ -28,36 +22,23 @@ type Spec = HttpCheck | HttpsCheck;
 
 interface Security {
   readonly spec: HttpsCheck;
-  readonly context: SecureContext;
+  readonly tls: TlsClient;
 }
 
 export class HttpProbe implements Probe<Spec> {
-  readonly #roots: readonly string[] | undefined;
-  /** Made once each: reading and parsing the roots costs more than a hundred checks. */
-  #verifying: SecureContext | undefined;
-  #trusting: SecureContext | undefined;
+  readonly #tls: TlsClient;
 
   /** `roots`: certificates (PEM) to verify against instead of the system's. */
   constructor(options: { readonly roots?: readonly string[] } = {}) {
-    this.#roots = options.roots;
+    this.#tls = new TlsClient(options.roots);
   }
 
   check(spec: Spec, target: ProbeTarget, signal: AbortSignal): Promise<ProbeReport> {
     const { via } = target;
     if (via === undefined) return Promise.resolve(noPath(target));
     if (signal.aborted) return Promise.resolve(unanswered(target, spec.port, spec.timeoutMs));
-    const security = spec.type === 'https' ? { spec, context: this.#contextFor(spec) } : undefined;
+    const security = spec.type === 'https' ? { spec, tls: this.#tls } : undefined;
     return new Exchange(spec, target, security).run(via, signal);
-  }
-
-  #contextFor({ verify }: HttpsCheck): SecureContext {
-    const minVersion = 'TLSv1.2';
-    if (!verify) return (this.#trusting ??= createSecureContext({ ca: [], minVersion }));
-    this.#verifying ??= createSecureContext({
-      ca: [...(this.#roots ?? getCACertificates('system'))],
-      minVersion,
-    });
-    return this.#verifying;
   }
 }
 
@@ -126,26 +107,18 @@ class Exchange {
     });
   }
 
-  #secure(tcp: Socket, { spec, context }: Security): void {
+  #secure(tcp: Socket, { spec, tls }: Security): void {
     this.#phase = 'handshake';
     const name = spec.serverName ?? (spec.host === undefined ? undefined : hostName(spec.host));
     const identity = name ?? this.#target.vip;
-    const secure = connectTls({
-      socket: tcp,
-      secureContext: context,
-      // RFC 6066, section 3: an address is no server name.
-      ...(name === undefined || isIP(name) > 0 ? {} : { servername: name }),
-      ALPNProtocols: ['http/1.1'],
-      rejectUnauthorized: spec.verify,
-      checkServerIdentity: (_host, certificate) => checkServerIdentity(identity, certificate),
-    });
-    this.#stream = secure;
-    this.#watch(secure);
-    secure.once('secureConnect', () => {
+    const options = { name, identity, verify: spec.verify, protocol: 'http/1.1' } as const;
+    const secure = tls.secure(tcp, options, () => {
       this.#guard(() => {
         this.#send(secure);
       });
     });
+    this.#stream = secure;
+    this.#watch(secure);
   }
 
   #send(stream: Socket): void {
@@ -217,6 +190,7 @@ class Exchange {
 
   /** Keeps what http or tls throw at once (a path with a space in it, say) inside the result. */
   #guard(step: () => void): void {
+    if (this.#report !== undefined) return;
     try {
       step();
     } catch (error) {
@@ -241,8 +215,7 @@ class Exchange {
 
   /** Until the request is sent all but the kernel's errors are TLS; later, what OpenSSL reports. */
   #isTls(error: NodeJS.ErrnoException): boolean {
-    if (error.code === 'EPROTO' || error.code?.startsWith('ERR_SSL_') === true) return true;
-    return this.#phase === 'handshake' && error.syscall === undefined;
+    return isTlsError(error) || (this.#phase === 'handshake' && error.syscall === undefined);
   }
 
   #pass(): ProbeReport {
@@ -287,10 +260,4 @@ function hostName(host: string): string {
 
 function formatRange({ from, to }: StatusRange): string {
   return from === to ? String(from) : `${from}-${to}`;
-}
-
-/** The text of OpenSSL without its source lines, and without the advice that Node adds to it. */
-function tlsText(error: NodeJS.ErrnoException & { readonly reason?: unknown }): string {
-  const text = typeof error.reason === 'string' ? error.reason : error.message;
-  return `TLS failed: ${text.replace(/; if the root CA is installed locally.*$/s, '')}`;
 }

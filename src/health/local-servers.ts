@@ -1,5 +1,7 @@
 /** Servers on loopback that behave well or badly, and what tells whether a probe left something. */
 import { execFileSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -39,6 +41,24 @@ export function listenRaw(serve: (socket: Socket) => void, host?: string): Promi
 /** Sends `answer` as soon as anything arrives, and leaves the connection open. */
 export function listenAnswering(answer: string | Buffer, host?: string): Promise<LocalServer> {
   return listenRaw((socket) => socket.once('data', () => socket.write(answer)), host);
+}
+
+/** A UDP server; `answer` makes what goes back for a datagram, if anything does. */
+export async function listenUdp(
+  answer: (datagram: Buffer) => Uint8Array | string | undefined,
+  host = '127.0.0.1',
+): Promise<LocalServer> {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+  socket.on('message', (datagram, { port, address }) => {
+    const reply = answer(datagram);
+    if (reply !== undefined) socket.send(reply, port, address);
+  });
+  socket.bind(0, host);
+  await once(socket, 'listening');
+  return {
+    port: socket.address().port,
+    close: () => new Promise((resolve) => socket.close(resolve)),
+  };
 }
 
 /** A port of 127.0.0.1 on which nobody listens. */

@@ -1,5 +1,5 @@
 import type { Address } from '../model/address.ts';
-import type { CheckSpec } from '../model/check.ts';
+import type { CheckSpec, CheckType } from '../model/check.ts';
 import type { ProbeResult } from '../model/health.ts';
 
 /** Where one check goes. */
@@ -27,4 +27,18 @@ export type ProbeReport = ProbeResult & { readonly unanswered?: boolean };
  */
 export interface Probe<Spec extends CheckSpec = CheckSpec> {
   check(spec: Spec, target: ProbeTarget, signal: AbortSignal): Promise<ProbeReport>;
+}
+
+/** A probe for each type of check. */
+export type Probes = { readonly [Type in CheckType]: Probe<Extract<CheckSpec, { type: Type }>> };
+
+export function runProbe(
+  probes: Probes,
+  spec: CheckSpec,
+  target: ProbeTarget,
+  signal: AbortSignal,
+): Promise<ProbeReport> {
+  // The compiler does not see that a spec and the probe of its type belong together.
+  const probe: Probe = probes[spec.type];
+  return probe.check(spec, target, signal);
 }

@@ -13,6 +13,7 @@ import {
   PASS,
   backend,
   httpCheck,
+  probesOf,
   service,
   settle,
   tcpCheck,
@@ -76,7 +77,7 @@ class Bench {
   constructor(services: readonly Service[], options: Partial<HealthSchedulerOptions> = {}) {
     this.scheduler = new HealthScheduler({
       clock: this.clock,
-      probes: { tcp: this.probe, http: this.probe, https: this.probe },
+      probes: probesOf(this.probe),
       path: () => address('100.64.0.1'),
       diagnose: (target, port, signal) => {
         this.diagnosed.push(target.backend);

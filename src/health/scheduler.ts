@@ -5,7 +5,7 @@
 import { errorMessage } from '../lib/errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Address } from '../model/address.ts';
-import type { CheckSpec, HttpCheck, HttpsCheck, TcpCheck } from '../model/check.ts';
+import type { CheckSpec } from '../model/check.ts';
 import type { HealthState, HealthView } from '../model/health.ts';
 import type { Service, ServiceId } from '../model/service.ts';
 import { failure, type Diagnose } from './diagnose.ts';
@@ -13,17 +13,11 @@ import { Diagnostician } from './diagnostician.ts';
 import { DueQueue } from './due-queue.ts';
 import { FairQueue } from './fair-queue.ts';
 import { PairTable, type PairCheck } from './pairs.ts';
-import type { Probe, ProbeReport, ProbeTarget } from './probe.ts';
+import { runProbe, type ProbeReport, type Probes, type ProbeTarget } from './probe.ts';
 import { TimedTasks } from './timed-tasks.ts';
 
 /** Sockets are memory and file descriptors; see README for what this allows. */
 const IN_FLIGHT_MAX = 512;
-
-export interface Probes {
-  readonly tcp: Probe<TcpCheck>;
-  readonly http: Probe<HttpCheck>;
-  readonly https: Probe<HttpsCheck>;
-}
 
 export interface HealthSchedulerOptions {
   readonly clock: Clock;
@@ -230,14 +224,7 @@ export class HealthScheduler {
   /** A probe must not throw. Should one do so, its check fails; the others go on. */
   async #probe(spec: CheckSpec, target: ProbeTarget, signal: AbortSignal): Promise<ProbeReport> {
     try {
-      switch (spec.type) {
-        case 'tcp':
-          return await this.#probes.tcp.check(spec, target, signal);
-        case 'http':
-          return await this.#probes.http.check(spec, target, signal);
-        case 'https':
-          return await this.#probes.https.check(spec, target, signal);
-      }
+      return await runProbe(this.#probes, spec, target, signal);
     } catch (error) {
       return failure('protocol_error', `the check itself broke: ${errorMessage(error)}`);
     }

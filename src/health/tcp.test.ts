@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../lib/clock.ts';
 import { address, type Address } from '../model/address.ts';
 import { diagnose } from './diagnose.ts';
-import { backend, service, tcpCheck } from './fixtures.ts';
+import { backend, probesOf, service, tcpCheck } from './fixtures.ts';
 import {
   closedPort,
   lingering,
@@ -143,11 +143,10 @@ describe('diagnosis of a silent VIP', () => {
     const port = await opened(listenSilently());
     const own = address('127.0.0.2');
     const spec = tcpCheck({ port, intervalMs: 30, timeoutMs: 20 });
-    const probe = new TcpProbe();
     const unused = { check: () => Promise.reject(new Error('not used')) };
     const scheduler = new HealthScheduler({
       clock: systemClock,
-      probes: { tcp: probe, http: unused, https: unused },
+      probes: { ...probesOf(unused), tcp: new TcpProbe() },
       path: () => LOOPBACK,
       diagnose,
     });

@@ -13,8 +13,10 @@ export type ProbeFailure =
   | 'unreachable'
   | 'vip_unanswered'
   | 'status_unexpected'
+  | 'answer_unexpected'
   | 'tls_failed'
   | 'protocol_error'
+  | 'script_failed'
   | 'no_path';
 
 export type ProbeResult =
