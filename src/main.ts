@@ -4,6 +4,7 @@
  * 0 done, 1 it could not be done, 2 the command line or the configuration is wrong.
  */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { addBackendCommand } from './cli/backend-command.ts';
 import { checkConfig } from './cli/check.ts';
 import { detachNode } from './cli/detach.ts';
 import { showFlows } from './cli/flows.ts';
@@ -44,6 +45,8 @@ function commandLine(setExitCode: (code: number) => void): Command {
     .description('A distributed layer-4 load balancer: XDP forwarding, VIPs announced over BGP.')
     .version(version, '-V, --version', 'show the version')
     .showHelpAfterError('(skein --help shows what there is)')
+    // A command and its subcommands may have an option of the same name.
+    .enablePositionalOptions()
     .exitOverride();
   withConfig(program.command('run'))
     .description('run a node until it is told to stop (SIGTERM); SIGHUP reloads the document')
@@ -77,6 +80,7 @@ function commandLine(setExitCode: (code: number) => void): Command {
   withConfig(program.command('detach'))
     .description('take the data plane of a node that is not running off its interfaces')
     .action(detachNode);
+  addBackendCommand(program);
   program
     .command('version')
     .description('show the version')

@@ -39,6 +39,8 @@ const ZONES: readonly Zone[] = [
   zone('peers', ['src/peers/**'], ['lib', 'model'], ['config']),
   zone('bgp', ['src/bgp/**'], ['lib', 'model'], ['config']),
   zone('dataplane', ['src/dataplane/**'], ['lib', 'model', 'abi'], ['config', 'peers']),
+  // What runs on a real server: no part of a node.
+  zone('backend', ['src/backend/**'], ['lib', 'model', 'abi', 'dataplane'], ['config']),
   zone('desired', ['src/desired.ts'], ['lib', 'model'], ['config', ...DRIVEN]),
   zone('snapshot', ['src/snapshot.ts'], ['lib', 'model'], ['config', ...DRIVEN]),
   zone(
@@ -86,7 +88,14 @@ const DOORS: readonly Door[] = [
   door(['ipaddr.js'], ['src/model/address.ts']),
   door(
     ['src/abi/**'],
-    ['src/abi/**', 'src/dataplane/**', 'src/bpf/**', 'bench/**', 'testbed/flows.ts'],
+    [
+      'src/abi/**',
+      'src/dataplane/**',
+      'src/backend/**',
+      'src/bpf/**',
+      'bench/**',
+      'testbed/flows.ts',
+    ],
   ),
   door(
     ['ajv', 'fast-check', 'vitest', 'playwright-core'],
@@ -103,6 +112,7 @@ export const PURE: FileSet = {
     'src/desired.ts',
     'src/take-snapshot.ts',
     'src/dataplane/{plan,maglev}*.ts',
+    'src/backend/{duties,document,plan}*.ts',
     'src/health/{window,service-state,backend-health}*.ts',
     'src/peers/**',
     'src/bgp/{communities,messages,paths,peers,reconcile}*.ts',

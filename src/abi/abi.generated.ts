@@ -22,6 +22,9 @@ export const VLAN_AS_ROUTED = 0xffff;
 export const MSS_AS_ROUTED = 0xffff;
 export const QUIC_ID_BYTES_MAX = 15;
 export const VLAN_DEVICES_MAX = 4096;
+export const BACKEND_VIPS_MAX = 4096;
+export const BACKEND_ADDRESSES_MAX = 64;
+export const BACKEND_DSCPS_MAX = 1024;
 
 /** enum flow_state */
 export const FlowState = {
@@ -98,7 +101,7 @@ export const QuicLayout = {
   QUIC_KATRAN: 2,
 } as const;
 
-/** Every counter by its index in enum counter; the help texts are the comments of abi.h. */
+/** Every counter by its index in its enum; the help texts are the comments of abi.h. */
 export const COUNTERS = [
   { name: 'passed', drop: false, help: 'Packets that are not for a VIP, given to the kernel' },
   { name: 'echo_reply', drop: false, help: 'Echo requests to a VIP that were answered' },
@@ -974,5 +977,101 @@ export function writeSweep(view: DataView, at: number, value: Sweep): void {
 export function encodeSweep(value: Sweep): Uint8Array {
   const bytes = new Uint8Array(SWEEP_BYTES);
   writeSweep(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** enum decap_kind */
+export const DecapKind = {
+  DECAP_IPIP: 1,
+  DECAP_GRE: 2,
+  DECAP_GUE: 4,
+  DECAP_FOU: 8,
+} as const;
+
+/** Every counter by its index in its enum; the help texts are the comments of abi.h. */
+export const BACKEND_COUNTERS = [
+  { name: 'ipip', drop: false, help: 'Packets taken out of IP in IP' },
+  { name: 'gre', drop: false, help: 'Packets taken out of GRE' },
+  { name: 'gue', drop: false, help: 'Packets taken out of GUE' },
+  { name: 'fou', drop: false, help: 'Packets taken out of foo over UDP' },
+  { name: 'dscp', drop: false, help: 'Packets that got their VIP back by their DSCP' },
+  { name: 'not_vip', drop: false, help: 'Tunnelled packets to no VIP of this server, left as they came' },
+  { name: 'fragment', drop: false, help: 'Fragments of tunnelled packets, left as they came' },
+  { name: 'malformed', drop: false, help: 'Tunnelled packets whose headers contradict each other or are cut short, left as they came' },
+  { name: 'unsupported', drop: false, help: 'Tunnelled packets with options that nodes do not use, left as they came' },
+  { name: 'dscp_unsupported', drop: false, help: 'Packets with the DSCP of a VIP, but neither TCP nor UDP nor ICMP, left as they came' },
+  { name: 'congestion', drop: true, help: 'Packets marked as congested on the way that do not know what that is (RFC 6040)' },
+  { name: 'internal', drop: true, help: 'An invariant of the program does not hold: a bug' },
+] as const;
+
+/** struct decap_address */
+export interface DecapAddress {
+  readonly guePort: number;
+  readonly fouPort: number;
+  readonly tunnels: number;
+  readonly dscp: number;
+}
+
+export const DECAP_ADDRESS_BYTES = 8;
+
+/** Where its fields begin: for those who read many at a time. */
+export const DECAP_ADDRESS_AT = {
+  guePort: 0,
+  fouPort: 2,
+  tunnels: 4,
+  dscp: 5,
+} as const;
+
+export function readDecapAddress(view: DataView, at = 0): DecapAddress {
+  return {
+    guePort: view.getUint16(at + 0, false),
+    fouPort: view.getUint16(at + 2, false),
+    tunnels: view.getUint8(at + 4),
+    dscp: view.getUint8(at + 5),
+  };
+}
+
+export function writeDecapAddress(view: DataView, at: number, value: DecapAddress): void {
+  view.setUint16(at + 0, value.guePort, false);
+  view.setUint16(at + 2, value.fouPort, false);
+  view.setUint8(at + 4, value.tunnels);
+  view.setUint8(at + 5, value.dscp);
+}
+
+export function encodeDecapAddress(value: DecapAddress): Uint8Array {
+  const bytes = new Uint8Array(DECAP_ADDRESS_BYTES);
+  writeDecapAddress(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct dscp_key */
+export interface DscpKey {
+  readonly address: Uint8Array;
+  readonly dscp: number;
+}
+
+export const DSCP_KEY_BYTES = 20;
+
+/** Where its fields begin: for those who read many at a time. */
+export const DSCP_KEY_AT = {
+  address: 0,
+  dscp: 16,
+} as const;
+
+export function readDscpKey(view: DataView, at = 0): DscpKey {
+  return {
+    address: bytesAt(view, at + 0, 16),
+    dscp: view.getUint8(at + 16),
+  };
+}
+
+export function writeDscpKey(view: DataView, at: number, value: DscpKey): void {
+  putBytes(view, at + 0, 16, value.address);
+  view.setUint8(at + 16, value.dscp);
+}
+
+export function encodeDscpKey(value: DscpKey): Uint8Array {
+  const bytes = new Uint8Array(DSCP_KEY_BYTES);
+  writeDscpKey(new DataView(bytes.buffer), 0, value);
   return bytes;
 }

@@ -172,6 +172,13 @@ test('counters by name, drops told apart', () => {
   );
 });
 
+test('counters of a backend have names without its prefix, in a list of their own', () => {
+  const counters = [{ name: 'BACKEND_DROP_CONGESTION', value: 0, help: 'Marked' }];
+  const text = emitCounters(counters, 'BACKEND_COUNTERS');
+  expect(text).toContain('export const BACKEND_COUNTERS = [');
+  expect(text).toContain("{ name: 'congestion', drop: true, help: 'Marked' },");
+});
+
 describe('the digest of a layout', () => {
   const struct = { name: 'thing', bytes: 4, fields: [field({ offset: 0 })] };
   const flags = { name: 'flag', values: [{ name: 'A', val: 1 }] };

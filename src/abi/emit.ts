@@ -101,15 +101,15 @@ export function emitEnum({ name, values }: EnumValues): string {
   ].join('\n');
 }
 
-export function emitCounters(counters: readonly CounterDoc[]): string {
+export function emitCounters(counters: readonly CounterDoc[], constant = 'COUNTERS'): string {
   const lines = counters.map((counter) => {
-    const drop = counter.name.startsWith('DROP_');
-    const name = counter.name.replace(/^(DROP|COUNT)_/, '').toLowerCase();
+    const drop = /^(BACKEND_)?DROP_/.test(counter.name);
+    const name = counter.name.replace(/^(BACKEND_)?(DROP|COUNT)_/, '').toLowerCase();
     return `  { name: '${name}', drop: ${drop}, help: '${counter.help}' },`;
   });
   return [
-    '/** Every counter by its index in enum counter; the help texts are the comments of abi.h. */',
-    'export const COUNTERS = [',
+    '/** Every counter by its index in its enum; the help texts are the comments of abi.h. */',
+    `export const ${constant} = [`,
     ...lines,
     '] as const;',
     '',

@@ -17,6 +17,20 @@ test('names and help texts come in the order of the enum', () => {
   ]);
 });
 
+test('another enum of counters, whose names have a prefix of their own', () => {
+  const text = [
+    header('\tCOUNT_A = 0, /* A */'),
+    'enum more_counter {',
+    '\tBACKEND_COUNT_B = 0, /* B */',
+    '\tBACKEND_DROP_C, /* C */',
+    '};',
+  ].join('\n');
+  expect(counterDocs(text, 'more_counter').map(({ name }) => name)).toEqual([
+    'BACKEND_COUNT_B',
+    'BACKEND_DROP_C',
+  ]);
+});
+
 test('an apostrophe is fit for the generated text', () => {
   const [made] = counterDocs(header("\tCOUNT_A = 0, /* The kernel's */"));
   expect(made?.help).toBe("The kernel\\'s");

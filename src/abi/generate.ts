@@ -14,6 +14,7 @@ import {
   layoutDigest,
   PRELUDE,
   type CounterDoc,
+  type EnumValues,
 } from './emit.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -50,12 +51,15 @@ const ENUMS = [
   'forwarding_mode',
   'quic_layout',
 ];
+/** Of a program that pins nothing: no part of the layout that pinned maps are told by. */
+const BACKEND_STRUCTS = ['decap_address', 'dscp_key'];
+const BACKEND_ENUMS = ['decap_kind'];
 
-/** The comment after each entry of enum counter, which BTF does not carry. */
-export function counterDocs(header: string): CounterDoc[] {
-  const body = /enum counter \{([^}]*)\}/.exec(header)?.[1];
-  if (body === undefined) throw new Error('abi.h: no enum counter');
-  const entries = body.split('\n').filter((line) => /^\s*(COUNT|DROP)_/.test(line));
+/** The comment after each entry of an enum of counters, which BTF does not carry. */
+export function counterDocs(header: string, counters = 'counter'): CounterDoc[] {
+  const body = new RegExp(`enum ${counters} \\{([^}]*)\\}`).exec(header)?.[1];
+  if (body === undefined) throw new Error(`abi.h: no enum ${counters}`);
+  const entries = body.split('\n').filter((line) => /^\s*(BACKEND_)?(COUNT|DROP)_/.test(line));
   return entries.map((line, value) => {
     const match = /^\s*(\w+)(?: = 0)?, \/\* (.*) \*\/$/.exec(line);
     const [, name, help] = match ?? [];
@@ -81,11 +85,7 @@ function generate(): string {
   );
   const { types } = JSON.parse(dump) as { types: BtfType[] };
   const structs = structsOf(types, STRUCTS);
-  const enums = ENUMS.map((name) => {
-    const type = types.find((each) => each.kind === 'ENUM' && each.name === name);
-    if (type?.values === undefined) throw new Error(`no enum ${name} in the BTF`);
-    return { name, values: type.values };
-  });
+  const enums = enumsOf(types, ENUMS);
   const counters = counterDocs(header);
   return [
     PRELUDE,
@@ -95,7 +95,18 @@ function generate(): string {
     ...enums.map(emitEnum),
     emitCounters(counters),
     ...structs.map(emitStruct),
+    ...enumsOf(types, BACKEND_ENUMS).map(emitEnum),
+    emitCounters(counterDocs(header, 'backend_counter'), 'BACKEND_COUNTERS'),
+    ...structsOf(types, BACKEND_STRUCTS).map(emitStruct),
   ].join('\n');
+}
+
+function enumsOf(types: readonly BtfType[], names: readonly string[]): EnumValues[] {
+  return names.map((name) => {
+    const type = types.find((each) => each.kind === 'ENUM' && each.name === name);
+    if (type?.values === undefined) throw new Error(`no enum ${name} in the BTF`);
+    return { name, values: type.values };
+  });
 }
 
 function main(): void {

@@ -33,3 +33,9 @@ enum backend_state abi_backend_state;
 enum forwarding_mode abi_forwarding_mode;
 enum quic_layout abi_quic_layout;
 enum counter abi_counter;
+
+/* The backend's side. */
+struct decap_address abi_decap_address;
+struct dscp_key abi_dscp_key;
+enum decap_kind abi_decap_kind;
+enum backend_counter abi_backend_counter;

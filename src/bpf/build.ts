@@ -14,6 +14,7 @@ interface BpfObject {
 
 const objects: readonly BpfObject[] = [
   { source: 'src/bpf/lb.bpf.c', output: 'lb.bpf.o' },
+  { source: 'src/bpf/backend.bpf.c', output: 'backend.bpf.o' },
   { source: 'src/bpf/abi.btf.c', output: 'abi.btf.o' },
   { source: 'bench/floor.bpf.c', output: 'floor.bpf.o' },
   { source: 'bench/replay.bpf.c', output: 'replay.bpf.o' },

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { configOf, problemsOf, SAMPLE_CLUSTER, SAMPLE_NODE, SAMPLE_SYNC } from './load-sample.ts';
-import { FILE_BYTES_MAX, loadFiles, type ReadResult } from './load.ts';
+import { FILE_BYTES_MAX, loadClusterFile, loadFiles, type ReadResult } from './load.ts';
 import { formatProblem } from './problems.ts';
 
 describe('problems are placed in the text', () => {
@@ -151,5 +151,31 @@ describe('files', () => {
     writeFileSync(file('skein.json'), JSON.stringify({ ...SAMPLE_CLUSTER, sync: SAMPLE_SYNC }));
     const result = loadFiles(relative('.', file('skein.json')), file('node.json'));
     expect(result.ok && result.config.cluster.sync?.keyFiles).toEqual([file('sync.key')]);
+  });
+
+  describe('the cluster document alone', () => {
+    test('is loaded, and what it names is not read', () => {
+      const peers = [{ ...SAMPLE_CLUSTER.bgp.peers[0], password_file: 'not-here.key' }];
+      const bgp = { ...SAMPLE_CLUSTER.bgp, peers };
+      const cluster = { ...SAMPLE_CLUSTER, bgp, sync: SAMPLE_SYNC };
+      writeFileSync(file('skein.json'), JSON.stringify(cluster));
+      const result = loadClusterFile(file('skein.json'));
+      expect(result.ok && result.cluster.services.length).toBeGreaterThan(0);
+    });
+
+    test('is refused with every problem of its own', () => {
+      const services = [{ name: 'web', vip: '192.0.2.1', port: 80, backends: 'nobody' }];
+      writeFileSync(file('skein.json'), JSON.stringify({ ...SAMPLE_CLUSTER, services }));
+      const result = loadClusterFile(file('skein.json'));
+      expect(result.ok ? [] : result.problems.map(({ path }) => path)).toEqual(
+        expect.arrayContaining(['services[0].backends', 'services[0].checks']),
+      );
+    });
+
+    test('that is not there is a problem of the whole file', () => {
+      expect(loadClusterFile(file('a'))).toMatchObject({
+        problems: [{ message: 'cannot be read: no such file or directory' }],
+      });
+    });
   });
 });

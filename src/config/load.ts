@@ -10,10 +10,10 @@ import { errorMessage } from '../lib/errors.ts';
 import { crossCheck } from './cross-check.ts';
 import { findingsOf, wording } from './issues.ts';
 import { orderProblems, type DocumentKind, type Report } from './problems.ts';
-import { resolve } from './resolve.ts';
+import { resolve, resolveCluster } from './resolve.ts';
 import { clusterDocument, clusterRemains, nodeDocument, type ClusterRemains } from './schema.ts';
 import { readSource, type Source, type SourceText } from './source.ts';
-import type { ConfigProblem, ConfigResult } from './types.ts';
+import type { ClusterResult, ConfigProblem, ConfigResult } from './types.ts';
 
 /** Of either document. */
 export const FILE_BYTES_MAX = 4 * 1024 * 1024;
@@ -79,6 +79,28 @@ export function loadFiles(clusterPath: string, nodePath: string): ConfigResult {
   // A relative path is meant from where the document is, not from where the process was started.
   const folder = dirname(resolvePath(clusterPath));
   return loadTexts(cluster, node, (path) => readText(path, SECRET_FILE_BYTES_MAX), folder);
+}
+
+/**
+ * The cluster document alone, for a host that is no node; never throws. The files that it names are
+ * not read: they are the nodes' business.
+ */
+export function loadClusterFile(path: string): ClusterResult {
+  const result = readText(path, FILE_BYTES_MAX);
+  if (!result.ok) {
+    const problem = { file: path, line: 0, column: 0, path: '', message: result.message };
+    return { ok: false, problems: [problem] };
+  }
+  const cluster = readSource({ file: path, text: result.text });
+  const sources = { cluster, node: readSource({ file: '', text: '' }) };
+  const found = [...cluster.problems];
+  const report: Report = (document, finding) => {
+    if (document === 'cluster') found.push(cluster.place(finding));
+  };
+  const fits = fit(clusterDocument, sources, 'cluster', report);
+  crossCheck(fits ?? remainsOf(cluster), undefined, report);
+  if (found.length > 0 || fits === undefined) return { ok: false, problems: orderProblems(found) };
+  return { ok: true, cluster: resolveCluster(fits, { passwords: new Map(), keyFiles: [] }) };
 }
 
 /** The document as its schema sees it; undefined, and everything reported, where it does not fit. */

@@ -36,7 +36,8 @@ export function resolve(
   return { cluster: resolveCluster(cluster, files), node: resolveNode(node, cluster.sync) };
 }
 
-function resolveCluster(document: ClusterDocument, files: NamedFiles): ClusterConfig {
+/** `files` may leave out what the caller has no use for. */
+export function resolveCluster(document: ClusterDocument, files: NamedFiles): ClusterConfig {
   const services = resolveServices(document);
   const settled = {
     name: document.cluster,

@@ -77,3 +77,7 @@ export interface ConfigProblem {
 export type ConfigResult =
   | { readonly ok: true; readonly config: NodeConfig }
   | { readonly ok: false; readonly problems: readonly ConfigProblem[] };
+
+export type ClusterResult =
+  | { readonly ok: true; readonly cluster: ClusterConfig }
+  | { readonly ok: false; readonly problems: readonly ConfigProblem[] };

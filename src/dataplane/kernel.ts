@@ -2,7 +2,6 @@
  * The data plane in the kernel: XDP programs and maps over libbpf. Holds what the maps are known to
  * say; decides nothing about packets, and never detaches a program that is at work unless told to.
  */
-import { mkdirSync } from 'node:fs';
 import { COUNTERS, LAYOUT_DIGEST, type Settings } from '../abi/abi.generated.ts';
 import { SkeinError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -19,6 +18,7 @@ import {
   type MapSizes,
   type XdpModeWish,
 } from './attachment.ts';
+import { mountBpffs } from './bpffs.ts';
 import type {
   BackendTraffic,
   Counters,
@@ -29,7 +29,6 @@ import type {
   WantedService,
 } from './dataplane.ts';
 import { parseMac } from './encode.ts';
-import { runTool } from './ip.ts';
 import {
   attachMapIterator,
   closeFd,
@@ -68,7 +67,6 @@ export interface KernelOptions {
 }
 
 const NO_ADDRESS = new Uint8Array(16);
-const BPFFS_MOUNT = '/sys/fs/bpf';
 const ETHERNET_BYTES = 14;
 const ETH_P_IP = 0x0800;
 const ETH_P_IPV6 = 0x86dd;
@@ -346,12 +344,4 @@ function requireInterfaces(names: readonly string[]): void {
   const missing = names.filter((name) => interfaceIndex(name) === 0);
   if (missing.length === 0) return;
   throw new SkeinError('NO_INTERFACE', `there is no network interface ${missing.join(', ')}`);
-}
-
-async function mountBpffs(folder: string): Promise<void> {
-  if (folder.startsWith(`${BPFFS_MOUNT}/`)) {
-    const type = await runTool('stat', ['-f', '-c', '%T', BPFFS_MOUNT]);
-    if (type.trim() !== 'bpf_fs') await runTool('mount', ['-t', 'bpf', 'bpf', BPFFS_MOUNT]);
-  }
-  mkdirSync(folder, { recursive: true });
 }
