@@ -5,6 +5,7 @@
  */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { addBackendCommand } from './cli/backend-command.ts';
+import { addDoctor } from './cli/backend-doctor.ts';
 import { checkConfig } from './cli/check.ts';
 import { detachNode } from './cli/detach.ts';
 import { showFlows } from './cli/flows.ts';
@@ -80,7 +81,7 @@ function commandLine(setExitCode: (code: number) => void): Command {
   withConfig(program.command('detach'))
     .description('take the data plane of a node that is not running off its interfaces')
     .action(detachNode);
-  addBackendCommand(program);
+  addDoctor(addBackendCommand(program), setExitCode);
   program
     .command('version')
     .description('show the version')

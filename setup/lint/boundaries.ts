@@ -115,6 +115,7 @@ export const PURE: FileSet = {
     'src/backend/{duties,document,plan}*.ts',
     'src/health/{window,service-state,backend-health}*.ts',
     'src/peers/**',
+    'src/backend/doctor*.ts',
     'src/bgp/{communities,messages,paths,peers,reconcile}*.ts',
   ],
   except: [
@@ -122,6 +123,8 @@ export const PURE: FileSet = {
     'src/config/{load,watch,json-schema}*.ts',
     // The edges of peers/: sockets and files.
     'src/peers/{udp,multicast,unicast,frame-stream,snapshot-tcp,keys,incarnation}*.ts',
+    // The doctor's eyes.
+    'src/backend/doctor-read.ts',
     TESTS,
   ],
 };

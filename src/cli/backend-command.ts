@@ -15,7 +15,8 @@ const MSS = { min: 48, max: 65_495 };
 /** By DSCP they come through --dscp, which says what it stands for; nat needs nothing here. */
 const MODES = ['l2dsr', ...TUNNEL_MODES] as const;
 
-export function addBackendCommand(program: Command): void {
+/** Returns the command, for the parts of it that live in other files. */
+export function addBackendCommand(program: Command): Command {
   const backend = program
     .command('backend')
     .description("a real server's side: VIPs on loopback, tunnels taken apart, until SIGTERM")
@@ -57,6 +58,7 @@ export function addBackendCommand(program: Command): void {
     .option('--state-dir <folder>', 'as given to skein backend', STATE_DIR)
     .option('--json', 'print everything as JSON', false)
     .action(showBackend);
+  return backend;
 }
 
 /** Options that take a list are parsed word by word. */
