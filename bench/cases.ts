@@ -24,6 +24,11 @@ const FLOOR_TABLES = {
 
 const EMBRYONIC = DEFAULT_LIMITS.embryonicFlows;
 
+type Size = '1' | '16k' | '1M';
+const FLOWS: Readonly<Record<Size, number>> = { '1': 1, '16k': FEW_FLOWS, '1M': MANY_FLOWS };
+/** IP header; with gue also UDP and four bytes. */
+const OUTER_BYTES = { ipip4: 20, ipip6: 40, gue4: 32, gue6: 52 } as const;
+
 /** Tables of lb.bpf.c. Each set belongs to a copy of the program that shares all other maps. */
 const SKEIN_TABLES = {
   'skein few': { flows4: ROOMY, flows6: ROOMY, embryonic4: EMBRYONIC, embryonic6: EMBRYONIC },
@@ -51,7 +56,7 @@ export type Outcome =
 export type Subject =
   | {
       readonly kind: 'floor';
-      readonly program: 'floor_tx' | 'floor_parse' | 'floor_lru' | 'floor_hash';
+      readonly program: 'floor_tx' | 'floor_parse' | 'floor_lru' | 'floor_hash' | 'floor_ipip';
       readonly tables: FloorTableSet;
     }
   | { readonly kind: 'skein'; readonly tables: SkeinTableSet; readonly outcome: Outcome };
@@ -76,13 +81,15 @@ export interface Case {
   /** Unmeasured frames before the first round, to fill a table. */
   readonly fill: number;
   readonly verdict: Verdict;
+  /** Bytes that the program puts in front of the packet. */
+  readonly growthBytes: number;
   readonly comparison?: Comparison;
 }
 
 const FRAMES = 1_000_000;
 const NEW_FLOWS = 50_000;
 
-const COMMON = { flows: 1, frames: FRAMES, fill: 0, verdict: 'tx' } as const;
+const COMMON = { flows: 1, frames: FRAMES, fill: 0, verdict: 'tx', growthBytes: 0 } as const;
 const NEW = { ...COMMON, flows: 0, frames: NEW_FLOWS } as const;
 
 function floor(
@@ -99,6 +106,16 @@ function floor(
 function floorOfNew(name: string, what: string, tables: FloorTableSet, fill: number): Case {
   const subject = { kind: 'floor', program: 'floor_lru', tables } as const;
   return { ...NEW, name, what, subject, frame: 'tcp4_syn', fill };
+}
+
+/** What a tunnel cannot do without. */
+function floorOfTunnel(size: Size): Case {
+  const flows = FLOWS[size];
+  const tables = size === '1M' ? 'floor many' : 'floor few';
+  return {
+    ...floor(`floor-ipip-${size}`, 'LRU lookup, outer IPv4 header', 'floor_ipip', tables, flows),
+    growthBytes: OUTER_BYTES.ipip4,
+  };
 }
 
 interface Established {
@@ -122,8 +139,8 @@ const TCP6 = {
 } as const;
 const UDP4 = { name: 'udp4', what: 'UDP over IPv4', opening: 'udp4', frame: 'udp4' } as const;
 
-function established(kind: Established, size: '1' | '16k' | '1M'): Case {
-  const flows = { '1': 1, '16k': FEW_FLOWS, '1M': MANY_FLOWS }[size];
+function established(kind: Established, size: Size): Case {
+  const flows = FLOWS[size];
   const tables = size === '1M' ? 'skein many' : 'skein few';
   return {
     ...COMMON,
@@ -135,6 +152,58 @@ function established(kind: Established, size: '1' | '16k' | '1M'): Case {
     flows,
     comparison: { floor: `floor-lru-${size}`, atMost: size === '1M' ? 1.2 : 1.8 },
   };
+}
+
+interface Tunnel extends Established {
+  readonly growthBytes: number;
+  /** Bars with a million flows, and with fewer. */
+  readonly atMost: { readonly few: number; readonly many: number };
+}
+
+const IPIP_BARS = { few: 1.7, many: 1.2 };
+/** The floor is IPv4: IPv6 has a longer key and twice the header to write. */
+const IPIP6_BARS = { few: 1.8, many: 1.3 };
+const GUE_BARS = { few: 2, many: 2 };
+const IPIP4: Tunnel = {
+  name: 'ipip4',
+  what: 'TCP over IPv4 by ipip',
+  opening: 'ipip4_syn',
+  frame: 'ipip4_ack',
+  growthBytes: OUTER_BYTES.ipip4,
+  atMost: IPIP_BARS,
+};
+const IPIP6: Tunnel = {
+  name: 'ipip6',
+  what: 'TCP over IPv6 by ipip',
+  opening: 'ipip6_syn',
+  frame: 'ipip6_ack',
+  growthBytes: OUTER_BYTES.ipip6,
+  atMost: IPIP6_BARS,
+};
+const GUE4: Tunnel = {
+  name: 'gue4',
+  what: 'TCP over IPv4 by gue',
+  opening: 'gue4_syn',
+  frame: 'gue4_ack',
+  growthBytes: OUTER_BYTES.gue4,
+  atMost: GUE_BARS,
+};
+const GUE6: Tunnel = {
+  name: 'gue6',
+  what: 'TCP over IPv6 by gue',
+  opening: 'gue6_syn',
+  frame: 'gue6_ack',
+  growthBytes: OUTER_BYTES.gue6,
+  atMost: GUE_BARS,
+};
+
+function tunnelled(kind: Tunnel, size: Size): Case {
+  const { growthBytes, atMost } = kind;
+  const comparison = {
+    floor: `floor-ipip-${size}`,
+    atMost: size === '1M' ? atMost.many : atMost.few,
+  };
+  return { ...established(kind, size), growthBytes, comparison };
 }
 
 function opened(family: 4 | 6, tables: 'skein few' | 'skein filling'): Case {
@@ -182,6 +251,18 @@ export const CASES: readonly Case[] = [
   established(TCP6, '1M'),
   established(UDP4, '1'),
   established(UDP4, '16k'),
+  floorOfTunnel('1'),
+  floorOfTunnel('16k'),
+  floorOfTunnel('1M'),
+  tunnelled(IPIP4, '1'),
+  tunnelled(IPIP4, '16k'),
+  tunnelled(IPIP4, '1M'),
+  tunnelled(IPIP6, '1'),
+  tunnelled(IPIP6, '1M'),
+  tunnelled(GUE4, '1'),
+  tunnelled(GUE4, '16k'),
+  tunnelled(GUE4, '1M'),
+  tunnelled(GUE6, '1'),
   opened(4, 'skein few'),
   opened(6, 'skein few'),
   opened(4, 'skein filling'),

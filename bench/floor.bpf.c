@@ -6,8 +6,9 @@
  *   floor_parse  check and read Ethernet, IPv4 and ports, swap the MAC addresses, XDP_TX
  *   floor_lru    floor_parse and one lookup of the 5-tuple in an LRU hash; a miss inserts the flow
  *   floor_hash   the same with a plain hash
+ *   floor_ipip   floor_lru, two per-CPU counters, and an outer IPv4 header with its checksum
  *
- * A stateful load balancer cannot do less than floor_lru.
+ * A stateful load balancer cannot do less than floor_lru, nor one that tunnels less than floor_ipip.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -17,6 +18,9 @@
 #include <bpf/bpf_helpers.h>
 
 #define IP_MORE_FRAGMENTS_OR_OFFSET 0x3fff
+#define IP_DONT_FRAGMENT 0x4000
+#define COUNTED_BACKENDS 512
+#define SOME_NODE_BE bpf_htonl(0x0ac80101)
 #define SOME_BACKEND_BE bpf_htonl(0x0ac80201)
 
 struct tuple {
@@ -47,6 +51,18 @@ struct {
 	__type(key, struct tuple);
 	__type(value, struct record);
 } hash SEC(".maps");
+
+struct counted {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 + COUNTED_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct counted);
+} counts SEC(".maps");
 
 static __always_inline int parse(struct xdp_md *ctx, struct tuple *tuple)
 {
@@ -135,6 +151,71 @@ int floor_hash(struct xdp_md *ctx)
 	if (parse(ctx, &tuple))
 		return XDP_PASS;
 	return find(&hash, &tuple).address_be ? swap_macs(ctx) : XDP_DROP;
+}
+
+static __always_inline void count(__u32 index, __u32 bytes)
+{
+	struct counted *counted = bpf_map_lookup_elem(&counts, &index);
+
+	if (!counted)
+		return;
+	counted->packets++;
+	counted->bytes += bytes;
+}
+
+static __always_inline __u16 sum_header(const struct iphdr *ip)
+{
+	const __u16 *words = (const __u16 *)ip;
+	__u32 sum = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 10; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~((sum & 0xffff) + (sum >> 16));
+}
+
+SEC("xdp")
+int floor_ipip(struct xdp_md *ctx)
+{
+	__u32 bytes = ctx->data_end - ctx->data;
+	struct tuple tuple = {};
+	struct record record;
+	void *data, *end;
+	struct ethhdr *eth;
+	struct iphdr *ip;
+
+	if (parse(ctx, &tuple))
+		return XDP_PASS;
+	record = find(&lru, &tuple);
+	count(0, bytes);
+	count(1 + (record.backend & (COUNTED_BACKENDS - 1)), bytes);
+	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
+		return XDP_DROP;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	eth = data;
+	ip = (void *)(eth + 1);
+	if ((void *)(ip + 1) + sizeof(*eth) > end)
+		return XDP_DROP;
+	/* The frame's own Ethernet header now lies where the new IP header ends. */
+	__builtin_memcpy(eth->h_source, data + sizeof(*ip), ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, "\x02\x00\x00\x00\x00\xfe", ETH_ALEN);
+	eth->h_proto = bpf_htons(ETH_P_IP);
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = 0;
+	ip->tot_len = bpf_htons(bytes - sizeof(*eth) + sizeof(*ip));
+	ip->id = 0;
+	ip->frag_off = bpf_htons(IP_DONT_FRAGMENT);
+	ip->ttl = 64;
+	ip->protocol = IPPROTO_IPIP;
+	ip->check = 0;
+	ip->saddr = SOME_NODE_BE;
+	ip->daddr = record.address_be;
+	ip->check = sum_header(ip);
+	return XDP_TX;
 }
 
 char _license[] SEC("license") = "GPL";

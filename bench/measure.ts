@@ -30,18 +30,20 @@ export class PreparedCase {
   /** Loads what is not loaded yet, and brings the case's flows in. */
   constructor(spec: Case, programs: Programs, layouts: Layouts) {
     this.#case = spec;
-    const { subject, flows } = spec;
+    const { subject, flows, growthBytes } = spec;
     this.#skein = subject.kind === 'skein' ? programs.skein(subject.tables) : undefined;
     const program =
       subject.kind === 'skein'
         ? programs.skein(subject.tables).program
         : programs.floor(subject.tables, subject.program);
-    const replay = (frame: Uint8Array, target: number): Replay =>
-      new Replay({ program: target, frame, flows, ingressIfindex: programs.ifindex }, layouts);
-    this.#replay = replay(FRAMES[spec.frame], program);
-    this.#empty = replay(FRAMES[spec.frame], programs.empty());
-    if (spec.opening !== undefined) this.#open(replay(FRAMES[spec.opening], program));
-    else if (flows > 0) this.#run(flows, 'in_order');
+    const ingressIfindex = programs.ifindex;
+    const replay = (frame: Uint8Array, target: number, growthBytes: number): Replay =>
+      new Replay({ program: target, frame, flows, ingressIfindex, growthBytes }, layouts);
+    this.#replay = replay(FRAMES[spec.frame], program, growthBytes);
+    this.#empty = replay(FRAMES[spec.frame], programs.empty(), 0);
+    if (spec.opening !== undefined) {
+      this.#open(replay(FRAMES[spec.opening], program, growthBytes));
+    } else if (flows > 0) this.#run(flows, 'in_order');
     if (spec.fill > 0) this.#run(spec.fill, 'scattered');
   }
 

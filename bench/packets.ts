@@ -4,7 +4,7 @@
  */
 import { ECHO, icmp, tcp, udp, type IpFields } from '../src/bpf/packet.ts';
 import { familyOf, type Address } from '../src/model/address.ts';
-import { CLIENT, NO_VIP, PORT, PORT_WITHOUT_SERVICE, VIP } from './scene.ts';
+import { CLIENT, NO_VIP, PORT, PORT_WITHOUT_SERVICE, TUNNEL_PORT, VIP } from './scene.ts';
 
 /** Flows are told apart by the address and the 1,024 ports from here. */
 const SOURCE_PORT = 1024;
@@ -16,8 +16,8 @@ function to(destination: Address): IpFields {
   return { source: CLIENT[familyOf(destination)], destination };
 }
 
-function syn(destination: Address, sport: number): Uint8Array {
-  return tcp({ ...to(destination), sport, dport: PORT, flags: 'S' });
+function syn(destination: Address, sport: number, dport: number = PORT): Uint8Array {
+  return tcp({ ...to(destination), sport, dport, flags: 'S' });
 }
 
 /** A segment in mid-flow. */
@@ -41,6 +41,14 @@ export const FRAMES = {
   tcp6_syn: syn(VIP.ipv6, SOURCE_PORT),
   tcp6_new: syn(VIP.ipv6, SOURCE_PORT_NEW),
   tcp6_ack: ack(VIP.ipv6, PORT),
+  ipip4_syn: syn(VIP.ipv4, SOURCE_PORT, TUNNEL_PORT.ipip),
+  ipip4_ack: ack(VIP.ipv4, TUNNEL_PORT.ipip),
+  ipip6_syn: syn(VIP.ipv6, SOURCE_PORT, TUNNEL_PORT.ipip),
+  ipip6_ack: ack(VIP.ipv6, TUNNEL_PORT.ipip),
+  gue4_syn: syn(VIP.ipv4, SOURCE_PORT, TUNNEL_PORT.gue),
+  gue4_ack: ack(VIP.ipv4, TUNNEL_PORT.gue),
+  gue6_syn: syn(VIP.ipv6, SOURCE_PORT, TUNNEL_PORT.gue),
+  gue6_ack: ack(VIP.ipv6, TUNNEL_PORT.gue),
   udp4: datagram(VIP.ipv4),
   tcp4_no_vip: ack(NO_VIP.ipv4, PORT),
   tcp6_no_vip: ack(NO_VIP.ipv6, PORT),

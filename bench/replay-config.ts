@@ -32,8 +32,8 @@ function greatestCommonDivisor(a: number, b: number): number {
   return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }
 
-/** Values of struct replay_config for an untagged IPv4 or IPv6 frame that keeps its length. */
-export function replayConfig(frame: Uint8Array, flows: number): FieldValues {
+/** Values of struct replay_config for an untagged IPv4 or IPv6 frame. */
+export function replayConfig(frame: Uint8Array, flows: number, growthBytes = 0): FieldValues {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
   const ipVersion = view.getUint16(ETHERTYPE_OFFSET) === ETHERTYPE_IPV4 ? 4 : 6;
   const offsets = OFFSETS[ipVersion];
@@ -45,7 +45,7 @@ export function replayConfig(frame: Uint8Array, flows: number): FieldValues {
     flows,
     saddrFirst: view.getUint32(offsets.source),
     sportFirst: varyPorts ? view.getUint16(offsets.sourcePort) : 0,
-    growthBytes: 0,
+    growthBytes,
     template: frame,
   };
 }

@@ -25,6 +25,8 @@ export interface ReplayOptions {
   /** Length of the cycle; 0: each frame starts a flow that was never seen before. */
   readonly flows: number;
   /** Interface that the frames seem to come from. */
+  /** Bytes that the program puts in front of the packet; default 0. */
+  readonly growthBytes?: number;
   readonly ingressIfindex: number;
 }
 
@@ -59,7 +61,7 @@ export class Replay {
     const object = new BpfObject(OBJECT);
     object.setInitialValue(
       '.rodata',
-      encode(layouts.config, replayConfig(options.frame, options.flows)),
+      encode(layouts.config, replayConfig(options.frame, options.flows, options.growthBytes)),
     );
     object.load();
     object.map('target').update(word(0), word(options.program));
@@ -69,10 +71,13 @@ export class Replay {
 
   /** Goes on where the run before ended. */
   run(frames: number, order: Order): ReplayResult {
-    const { flows, frame, ingressIfindex } = this.#options;
+    const { flows, frame, ingressIfindex, growthBytes = 0 } = this.#options;
     this.#writeState(strideOf(flows, order));
     const startNs = threadCpuNs();
-    const run = { packet: frame, repeat: frames, ingressIfindex };
+    // As long as the program leaves it, also the first time.
+    const packet = new Uint8Array(growthBytes + frame.length);
+    packet.set(frame, growthBytes);
+    const run = { packet, repeat: frames, ingressIfindex };
     const { verdict } = testRun(this.#program, run);
     const frameNs = (threadCpuNs() - startNs) / frames;
     const { runs, odd, nextFlow } = this.#readState();

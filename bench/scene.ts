@@ -2,6 +2,7 @@
 import type { WantedBackend, WantedService } from '../src/dataplane/dataplane.ts';
 import { address, familyOf, type Address, type Family } from '../src/model/address.ts';
 import type { FlowTimeouts } from '../src/model/flow.ts';
+import type { ForwardingMode } from '../src/model/forwarding.ts';
 import { serviceId, type ServiceKey } from '../src/model/service.ts';
 
 /** The documented defaults of `limits` (config/README.md). */
@@ -39,22 +40,26 @@ export const NO_VIP: Readonly<Record<Family, Address>> = {
 };
 export const PORT = 80;
 export const PORT_WITHOUT_SERVICE = 4444;
+/** Services whose backends are reached through a tunnel. */
+export const TUNNEL_PORT = { ipip: 8001, gue: 8002 } as const;
 const BACKENDS_PER_SERVICE = 8;
 const IDLE_SERVICES = 96;
 
-function backends(family: Family): WantedBackend[] {
+function backends(family: Family, mode: ForwardingMode = 'l2dsr'): WantedBackend[] {
   return Array.from({ length: BACKENDS_PER_SERVICE }, (_, n) => ({
     address: address(family === 'ipv4' ? `172.16.1.${n + 1}` : `fd00:16::1:${n + 1}`),
     weight: 1,
-    mode: 'l2dsr' as const,
+    mode,
     state: 'up' as const,
   }));
 }
 
-function service(key: ServiceKey): WantedService {
-  const members = backends(familyOf(key.vip));
+function service(key: ServiceKey, mode?: ForwardingMode): WantedService {
+  const members = backends(familyOf(key.vip), mode);
   return { ...key, id: serviceId(key), affinity: 'flow', backends: members };
 }
+
+const TUNNELS = ['ipip', 'gue'] as const;
 
 /** Those that the frames go to, among others that only fill the maps. */
 export const SERVICES: readonly WantedService[] = [
@@ -62,6 +67,11 @@ export const SERVICES: readonly WantedService[] = [
   service({ vip: VIP.ipv4, protocol: 'udp', port: PORT }),
   service({ vip: VIP.ipv6, protocol: 'tcp', port: PORT }),
   service({ vip: VIP.ipv6, protocol: 'udp', port: PORT }),
+  ...TUNNELS.flatMap((mode) =>
+    [VIP.ipv4, VIP.ipv6].map((vip) =>
+      service({ vip, protocol: 'tcp', port: TUNNEL_PORT[mode] }, mode),
+    ),
+  ),
   ...Array.from({ length: IDLE_SERVICES }, (_, n) =>
     service({ vip: address(`198.51.100.${n + 1}`), protocol: 'tcp', port: PORT }),
   ),

@@ -9,7 +9,6 @@
 
 #include "checksum.h"
 #include "nexthop.h"
-#include "schedule.h"
 
 #define IP_DONT_FRAGMENT 0x4000
 /* The dynamic ports (RFC 6335), so that no port of a server is met by chance. */
@@ -181,8 +180,8 @@ static __always_inline void put_after_ip(void *l4, const struct inner *inner,
 }
 
 static __always_inline int encap4(struct xdp_md *ctx, const struct inner *inner,
-				  const struct backend *backend, const struct ip_address *saddr,
-				  __u32 entropy, __u8 mode)
+				  const struct backend *backend, __be32 saddr_be, __u32 entropy,
+				  __u8 mode)
 {
 	const __u32 bytes = mode_bytes(mode, false);
 	void *data, *end;
@@ -196,7 +195,7 @@ static __always_inline int encap4(struct xdp_md *ctx, const struct inner *inner,
 	if (data + sizeof(*eth) + bytes > end)
 		return DROP_INTERNAL;
 	eth->h_proto = bpf_htons(ETH_P_IP);
-	put_outer4((void *)(eth + 1), inner, backend, ipv4_of(saddr), outer_l4_proto(mode, inner),
+	put_outer4((void *)(eth + 1), inner, backend, saddr_be, outer_l4_proto(mode, inner),
 		   bytes + inner->bytes);
 	put_after_ip((void *)(eth + 1) + sizeof(struct iphdr), inner, backend, NULL, entropy, mode);
 	return 0;
@@ -226,55 +225,97 @@ static __always_inline int encap6(struct xdp_md *ctx, const struct inner *inner,
 	return 0;
 }
 
-/* The fixed bits, and the flow's hash for the others. */
-static __always_inline void outer_source(struct ip_address *to, const struct tunnel_source *source,
-					 __u32 entropy)
+/*
+ * Differs from flow to flow, and is the same for all packets of one. Only receivers' queues depend
+ * on it, so one multiplication does, where the scheduler's hash has six.
+ */
+static __always_inline __u32 flow_entropy(const struct packet *pkt)
 {
-	const __u32 *fixed = (const __u32 *)&source->fixed, *mask = (const __u32 *)&source->mask;
-	__u32 *words = (__u32 *)to;
+	__u64 word;
+
+	if (pkt->is_ipv6) {
+		const __u64 *saddr = (const __u64 *)&pkt->key6.saddr;
+
+		word = saddr[0] ^ saddr[1] ^ *(const __u32 *)&pkt->key6.sport_be;
+	} else {
+		word = (__u64)pkt->key4.saddr_be << 32 | *(const __u32 *)&pkt->key4.sport_be;
+	}
+	word *= 0x9e3779b97f4a7c15ULL;
+	return word >> 32 ^ word;
+}
+
+/* The fixed bits, and the flow's hash for the others. */
+static __always_inline __u32 outer_source_word(const struct tunnel_source *source, int word,
+					       __u32 entropy)
+{
+	__u32 fixed = ((const __u32 *)&source->fixed)[word];
+	__u32 mask = ((const __u32 *)&source->mask)[word];
+
+	return (fixed & mask) | (entropy & ~mask);
+}
+
+static __always_inline int encapsulate4(struct xdp_md *ctx, const struct packet *pkt,
+					const struct inner *inner, const struct backend *backend,
+					const struct tunnel_source *source)
+{
+	__u32 mask = ((const __u32 *)&source->mask)[3], entropy = 0;
+	bool is_udp = backend->mode == FORWARD_GUE || backend->mode == FORWARD_FOU;
+	__be32 saddr_be;
+
+	/* A hash costs as much as the whole header, so it is made where it is seen. */
+	if (is_udp || ~mask)
+		entropy = flow_entropy(pkt);
+	saddr_be = outer_source_word(source, 3, entropy);
+	switch (backend->mode) {
+	case FORWARD_IPIP:
+		return encap4(ctx, inner, backend, saddr_be, entropy, FORWARD_IPIP);
+	case FORWARD_GRE:
+		return encap4(ctx, inner, backend, saddr_be, entropy, FORWARD_GRE);
+	case FORWARD_GUE:
+		return encap4(ctx, inner, backend, saddr_be, entropy, FORWARD_GUE);
+	}
+	return encap4(ctx, inner, backend, saddr_be, entropy, FORWARD_FOU);
+}
+
+static __always_inline int encapsulate6(struct xdp_md *ctx, const struct packet *pkt,
+					struct inner *inner, const struct backend *backend,
+					const struct tunnel_source *source)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 entropy = flow_entropy(pkt);
+	struct ip_address saddr;
+	__u32 *words = (__u32 *)&saddr;
 	int i;
 
 #pragma unroll
 	for (i = 0; i < 4; i++)
-		words[i] = (fixed[i] & mask[i]) | (entropy & ~mask[i]);
+		words[i] = outer_source_word(source, i, entropy);
+	switch (backend->mode) {
+	case FORWARD_IPIP:
+		return encap6(ctx, inner, backend, &saddr, entropy, FORWARD_IPIP);
+	case FORWARD_GRE:
+		return encap6(ctx, inner, backend, &saddr, entropy, FORWARD_GRE);
+	}
+	sum_inner(inner, pkt, data + sizeof(struct ethhdr), end);
+	if (backend->mode == FORWARD_GUE)
+		return encap6(ctx, inner, backend, &saddr, entropy, FORWARD_GUE);
+	return encap6(ctx, inner, backend, &saddr, entropy, FORWARD_FOU);
 }
 
 /* 0, or the counter under which the packet is to be dropped. */
 static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
 				       const struct backend *backend)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct tunnel_source *source = bpf_map_lookup_elem(&tunnel_sources, &index);
-	__u32 entropy = flow_hash(pkt, AFFINITY_FLOW);
-	struct ip_address saddr;
 	struct inner inner = {};
 
 	if (!source || read_inner(ctx, &inner))
 		return DROP_INTERNAL;
 	if (is_unset(&source->fixed))
 		return DROP_NO_SOURCE;
-	outer_source(&saddr, source, entropy);
-	if (is_ipv4_mapped(&backend->address)) {
-		switch (backend->mode) {
-		case FORWARD_IPIP:
-			return encap4(ctx, &inner, backend, &saddr, entropy, FORWARD_IPIP);
-		case FORWARD_GRE:
-			return encap4(ctx, &inner, backend, &saddr, entropy, FORWARD_GRE);
-		case FORWARD_GUE:
-			return encap4(ctx, &inner, backend, &saddr, entropy, FORWARD_GUE);
-		}
-		return encap4(ctx, &inner, backend, &saddr, entropy, FORWARD_FOU);
-	}
-	switch (backend->mode) {
-	case FORWARD_IPIP:
-		return encap6(ctx, &inner, backend, &saddr, entropy, FORWARD_IPIP);
-	case FORWARD_GRE:
-		return encap6(ctx, &inner, backend, &saddr, entropy, FORWARD_GRE);
-	}
-	sum_inner(&inner, pkt, data + sizeof(struct ethhdr), end);
-	if (backend->mode == FORWARD_GUE)
-		return encap6(ctx, &inner, backend, &saddr, entropy, FORWARD_GUE);
-	return encap6(ctx, &inner, backend, &saddr, entropy, FORWARD_FOU);
+	if (is_ipv4_mapped(&backend->address))
+		return encapsulate4(ctx, pkt, &inner, backend, source);
+	return encapsulate6(ctx, pkt, &inner, backend, source);
 }
 
 #endif
