@@ -53,14 +53,15 @@ export function mergeFlow(known: KnownFlow | undefined, said: SaidFlow): Merged 
 
 export type FlowAges = Pick<KnownFlow, 'openedAgoMs' | 'seenAgoMs'>;
 
-/** Whether a close with these ages ends the flow. */
+/** Whether a close with these ages ends the flow; seen longer than the slack after it, it is alive. */
 export function closeApplies(
   flow: FlowAges & { readonly guess: boolean },
   close: FlowAges,
+  seenSlackMs = CLOSE_SEEN_SLACK_MS,
 ): boolean {
   const isOtherLife = flow.openedAgoMs + SAME_LIFE_MS < close.openedAgoMs;
   const isYounger = !flow.guess && isOtherLife && flow.openedAgoMs < close.seenAgoMs;
-  return !isYounger && flow.seenAgoMs + CLOSE_SEEN_SLACK_MS >= close.seenAgoMs;
+  return !isYounger && flow.seenAgoMs + seenSlackMs >= close.seenAgoMs;
 }
 
 /** One of the two is a guess. What the guess saw of the flow still counts. */

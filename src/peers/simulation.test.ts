@@ -15,19 +15,29 @@ const SEED = Number(process.env['SIM_SEED'] ?? 1);
 /** Of a slow machine; the runs themselves take virtual time. */
 const TIMEOUT_MS = 60_000 + RUNS * 500;
 
+/**
+ * Seeds that failed once. 9464: a close by a node that missed a reopening, just after that; it refused
+ * the flow, and by the rounded time of the close the others kept it.
+ */
+const FAILED_ONCE = [9464];
+
 const settle = () => setImmediate();
+
+async function agrees(seed: number): Promise<void> {
+  const run = await runSimulation({ seed, logger: silentLogger, settle });
+  const again = `SIM_SEED=${seed} SIM_RUNS=1, ${run.nodes} nodes\n`;
+  if (run.problems.length > 0) expect.fail(`${again}${run.problems.join('\n')}`);
+  if (run.convergedMs > CONVERGED_WITHIN_MS) {
+    expect.fail(`${again}no agreement within ${CONVERGED_WITHIN_MS} ms\n${run.description()}`);
+  }
+}
 
 describe('whatever happens to a cluster', () => {
   test(`it agrees on the truth afterwards (${RUNS} runs)`, { timeout: TIMEOUT_MS }, async () => {
-    for (let seed = SEED; seed < SEED + RUNS; seed += 1) {
-      const run = await runSimulation({ seed, logger: silentLogger, settle });
-      const again = `SIM_SEED=${seed} SIM_RUNS=1, ${run.nodes} nodes\n`;
-      if (run.problems.length > 0) expect.fail(`${again}${run.problems.join('\n')}`);
-      if (run.convergedMs > CONVERGED_WITHIN_MS) {
-        expect.fail(`${again}no agreement within ${CONVERGED_WITHIN_MS} ms\n${run.description()}`);
-      }
-    }
+    for (let seed = SEED; seed < SEED + RUNS; seed += 1) await agrees(seed);
   });
+
+  test.each(FAILED_ONCE)('seed %i, which failed once', agrees);
 
   test('the same seed is the same run', { timeout: 60_000 }, async () => {
     const runs = [1, 2].map(() => runSimulation({ seed: 4, logger: silentLogger, settle }));

@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { silentLogger } from '../lib/logger.ts';
+import { BACKEND } from './fixture.ts';
 import {
   HELLO_INTERVAL_MS,
   INBOX_DATAGRAMS_MAX,
@@ -275,6 +276,27 @@ describe('trouble', () => {
     all.network.heal();
     await until(() => nodes.every(({ table }) => table.size === 0), 15_000);
     expect(rest.every(({ table }) => table.size === 0)).toBe(true);
+  });
+});
+
+describe('a close', () => {
+  test('by a node that missed the reopening ends the later life everywhere', async () => {
+    const { nodes, all, time, until } = cluster(3);
+    await startAll(nodes);
+    await until(() => nodes.every(isOpen), 5_000);
+    const { name, home } = all.open();
+    await time.run(time.nowMs + 500);
+    const away = nodes.find((node) => node !== home)!;
+    all.network.partition([nodes.filter((node) => node !== away).map((node) => node.name)]);
+    home.table.end(name);
+    await time.run(time.nowMs + 500);
+    home.table.syn(name, BACKEND);
+    // So soon that on the wire, where its time is rounded, the close is earlier than the opening.
+    await time.run(time.nowMs + 3);
+    away.table.end(name);
+    await time.run(time.nowMs + 100);
+    all.network.heal();
+    await until(() => nodes.every(({ table }) => table.find(name) === undefined), 8_000);
   });
 });
 

@@ -1,17 +1,24 @@
 /**
  * Flows that were closed a moment ago, by the hash of their key: news of them that comes late (a
  * datagram sent again, a snapshot, an answer) must not bring them back. A few places for each hash,
- * so an old entry can be overwritten: then a closed flow lives on until it is idle.
+ * so an old entry can be overwritten: then a closed flow lives on until it is idle. Must never refuse
+ * what a peer has without a close that makes that peer remove it, else the two never agree.
  */
 import { FlowChange, type FlowBatch } from '../model/flow-batch.ts';
 import { FlowHasher, type Hash64 } from '../model/flow-hash.ts';
-import { closeApplies, type FlowAges } from '../model/merge.ts';
+import { CLOSE_SEEN_SLACK_MS, closeApplies, type FlowAges } from '../model/merge.ts';
 import { TOMBSTONE_MS, TOMBSTONES_MAX } from './limits.ts';
 import { filterRows } from './rows.ts';
 
 const PLACES_AT_FIRST = 1_024;
 /** An entry may be in any of so many places, so that half of them can be taken. */
 const WAYS = 8;
+/**
+ * A flow that was seen longer than this after its close is not refused. Shorter than what the merge
+ * rule allows, as the wire rounds when a flow was last seen down by up to 100 ms, once in what is
+ * refused and once in the close that is said again, and ages by some more.
+ */
+const REFUSED_SEEN_SLACK_MS = CLOSE_SEEN_SLACK_MS - 250;
 
 /** Columns of one length, a power of two. Times are of this node's clock. */
 interface Places {
@@ -80,7 +87,7 @@ export class Tombstones {
       openedAgoMs: batch.openedAgoMs[row] ?? 0,
       seenAgoMs: batch.seenAgoMs[row] ?? 0,
     };
-    return closeApplies(flow, this.#ages(place, nowMs));
+    return closeApplies(flow, this.#ages(place, nowMs), REFUSED_SEEN_SLACK_MS);
   }
 
   #ages(place: number, nowMs: number): FlowAges {
@@ -100,7 +107,7 @@ export class Tombstones {
     const refused = [...found].filter(([row]) => isStated(row));
     if (refused.length === 0) return undefined;
     const rows = filterRows(batch, (row) => found.has(row) && isStated(row));
-    const ages = refused.map(([, place]) => this.#ages(place, nowMs));
+    const ages = refused.map(([row, place]) => this.#closeAges(batch, row, place, nowMs));
     return {
       ...rows,
       change: new Uint8Array(rows.count).fill(FlowChange.close),
@@ -109,12 +116,24 @@ export class Tombstones {
     };
   }
 
+  /**
+   * The close of the very life that is refused, also when that was opened after the one that is
+   * known to be closed: the time of the close is rounded on the wire, so a peer could find that the
+   * flow was opened after it. The opening of a guess says nothing, and is not needed.
+   */
+  #closeAges(batch: FlowBatch, row: number, place: number, nowMs: number): FlowAges {
+    const { openedAgoMs, seenAgoMs } = this.#ages(place, nowMs);
+    if (batch.guess[row] === 1) return { openedAgoMs, seenAgoMs };
+    return { openedAgoMs: Math.min(openedAgoMs, batch.openedAgoMs[row] ?? 0), seenAgoMs };
+  }
+
   #find({ high, low }: Hash64, nowMs: number): number | undefined {
     const { length } = this.#places.high;
     for (let way = 0; way < WAYS; way += 1) {
       const place = (low + way) & (length - 1);
       if (this.#places.high[place] !== high || this.#places.low[place] !== low) continue;
-      return this.#isFresh(place, nowMs) ? place : undefined;
+      // The one of an earlier life may lie before it until its place is taken.
+      if (this.#isFresh(place, nowMs)) return place;
     }
     return undefined;
   }
@@ -126,15 +145,21 @@ export class Tombstones {
     }
     this.#counted += 1;
     if (this.#counted * 2 > this.places && this.places < this.#placesMax) this.#grow();
+    // Each by itself: a close that comes late, or again, must not undo what is known of a later life.
     const known = this.#find(key, nowMs);
-    // A late close of an earlier life must not undo what is known of the later one.
-    if (known !== undefined && (this.#places.seenAtMs[known] ?? 0) > seenAtMs) return;
+    const knownOpenedAtMs = this.#at('openedAtMs', known);
+    const knownSeenAtMs = this.#at('seenAtMs', known);
+    if (openedAtMs <= knownOpenedAtMs && seenAtMs <= knownSeenAtMs) return;
     const place = known ?? this.#oldestPlace(key);
     this.#places.high[place] = key.high;
     this.#places.low[place] = key.low;
-    this.#places.openedAtMs[place] = openedAtMs;
-    this.#places.seenAtMs[place] = seenAtMs;
+    this.#places.openedAtMs[place] = Math.max(openedAtMs, knownOpenedAtMs);
+    this.#places.seenAtMs[place] = Math.max(seenAtMs, knownSeenAtMs);
     this.#places.heardAtMs[place] = nowMs;
+  }
+
+  #at(column: 'openedAtMs' | 'seenAtMs', place: number | undefined): number {
+    return place === undefined ? -Infinity : (this.#places[column][place] ?? -Infinity);
   }
 
   #isFresh(place: number, nowMs: number): boolean {
