@@ -9,6 +9,7 @@ import { Command } from 'commander';
 import { encodeFlow, FLOW_BYTES, FLOW4_KEY_BYTES } from '../src/abi/abi.generated.ts';
 import { KernelFlows } from '../src/dataplane/kernel-flows.ts';
 import { BpfObject } from '../src/dataplane/libbpf.ts';
+import { NatTable } from '../src/dataplane/nat-sources.ts';
 import { NodeMaps } from '../src/dataplane/maps.ts';
 import { reconcileServices, type Programmed } from '../src/dataplane/reconcile.ts';
 import { SlotNames } from '../src/dataplane/slot-names.ts';
@@ -91,7 +92,9 @@ function openTable(): OpenTable {
   };
   const maps = new NodeMaps(object, { ipv4: undefined, ipv6: undefined });
   const vips = new Set<Address>();
-  reconcileServices({ maps, programmed, allocators, vips, writeVips: () => undefined }, SERVICES);
+  const nat = new NatTable(maps);
+  const writeVips = (): undefined => undefined;
+  reconcileServices({ maps, programmed, allocators, vips, nat, writeVips }, SERVICES);
   const table = new KernelFlows(
     object,
     () => new SlotNames(programmed),

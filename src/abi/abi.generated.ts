@@ -9,11 +9,15 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = '91252b9597d5bc3e';
+export const LAYOUT_DIGEST = '8033648ab6aa5840';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
 export const PROBE_PORT_COUNT = 4096;
+export const NAT_PORT_FIRST = 10240;
+export const NAT_PORT_COUNT = 20480;
+export const NAT_FLOWS_MAX = 131072;
+export const NAT_CANDIDATES_MAX = 4;
 export const INBOX_RECORDS = 2048;
 export const DIGEST_BUCKETS = 1024;
 export const ICMP_PACKET_BYTES_MAX = 1280;
@@ -101,6 +105,12 @@ export const QuicLayout = {
   QUIC_KATRAN: 2,
 } as const;
 
+/** enum feature */
+export const Feature = {
+  FEATURE_NAT: 1,
+  FEATURE_FULL_NAT: 2,
+} as const;
+
 /** Every counter by its index in its enum; the help texts are the comments of abi.h. */
 export const COUNTERS = [
   { name: 'passed', drop: false, help: 'Packets that are not for a VIP, given to the kernel' },
@@ -116,6 +126,8 @@ export const COUNTERS = [
   { name: 'neighbour_stale', drop: false, help: 'Packets sent by the last known MAC address while it is resolved again' },
   { name: 'change_lost', drop: false, help: 'Changes of flows that the peers were not told, since the buffer was full' },
   { name: 'icmp_forwarded', drop: false, help: 'ICMP errors sent to the backend whose flow they quote' },
+  { name: 'nat_reply', drop: false, help: 'Replies of nat and full_nat backends sent on to clients from the VIP' },
+  { name: 'nat_error', drop: false, help: 'ICMP errors about packets to nat and full_nat backends sent on to clients' },
   { name: 'malformed', drop: true, help: 'Headers to a VIP that contradict themselves or are cut short' },
   { name: 'fragment', drop: true, help: 'Fragments to a VIP' },
   { name: 'ip_options', drop: true, help: 'IPv6 extension headers to a VIP' },
@@ -124,12 +136,15 @@ export const COUNTERS = [
   { name: 'source_denied', drop: true, help: 'New flows from sources that the service does not admit' },
   { name: 'new_flows_limited', drop: true, help: 'New flows beyond what the service takes in a second' },
   { name: 'no_backend', drop: true, help: 'New flows of a service without a backend that is up' },
-  { name: 'no_source', drop: true, help: 'The node has no address of the tunnel\'s family (set ipv4 or ipv6 of the node)' },
+  { name: 'no_source', drop: true, help: 'The node has no address of the tunnel\'s or full_nat\'s family (set ipv4 or ipv6 of the node)' },
   { name: 'no_headroom', drop: true, help: 'The driver left no room in front of the frame for another header' },
   { name: 'too_big', drop: true, help: 'Packets that do not fit through the way to the backend' },
-  { name: 'no_route', drop: true, help: 'The kernel has no usable route to the backend' },
+  { name: 'ttl', drop: true, help: 'Replies of nat and full_nat backends that have been through too many routers' },
+  { name: 'no_route', drop: true, help: 'The kernel has no usable route to the backend, or to the client of a reply' },
   { name: 'not_on_link', drop: true, help: 'The backend is behind a router, where l2dsr cannot reach it' },
-  { name: 'no_neighbour', drop: true, help: 'The backend\'s MAC address is not known (yet)' },
+  { name: 'no_neighbour', drop: true, help: 'The MAC address of the backend, or of the next hop to it or a client, is not known (yet)' },
+  { name: 'nat_no_port', drop: true, help: 'Flows of full_nat that found no free port of the node' },
+  { name: 'nat_unknown', drop: true, help: 'Replies and ICMP errors of nat or full_nat flows that are not known here' },
   { name: 'probe_unknown', drop: true, help: 'Packets of the probe interface for no backend' },
   { name: 'probe_no_port', drop: true, help: 'Health checks that found no free port for the way' },
   { name: 'icmp_malformed', drop: true, help: 'ICMP errors to a VIP that quote too little, or no TCP or UDP' },
@@ -622,6 +637,7 @@ export interface Backend {
   readonly quic: number;
   readonly quicIdBytes: number;
   readonly quicConfig: number;
+  readonly servicePort: number;
 }
 
 export const BACKEND_BYTES = 64;
@@ -644,6 +660,7 @@ export const BACKEND_AT = {
   quic: 54,
   quicIdBytes: 55,
   quicConfig: 56,
+  servicePort: 58,
 } as const;
 
 export function readBackend(view: DataView, at = 0): Backend {
@@ -664,6 +681,7 @@ export function readBackend(view: DataView, at = 0): Backend {
     quic: view.getUint8(at + 54),
     quicIdBytes: view.getUint8(at + 55),
     quicConfig: view.getUint8(at + 56),
+    servicePort: view.getUint16(at + 58, false),
   };
 }
 
@@ -684,6 +702,7 @@ export function writeBackend(view: DataView, at: number, value: Backend): void {
   view.setUint8(at + 54, value.quic);
   view.setUint8(at + 55, value.quicIdBytes);
   view.setUint8(at + 56, value.quicConfig);
+  view.setUint16(at + 58, value.servicePort, false);
 }
 
 export function encodeBackend(value: Backend): Uint8Array {
@@ -844,6 +863,168 @@ export function encodeTunnelSource(value: TunnelSource): Uint8Array {
   return bytes;
 }
 
+/** struct nat_source */
+export interface NatSource {
+  readonly address: Uint8Array;
+  readonly port: number;
+  readonly l4Proto: number;
+}
+
+export const NAT_SOURCE_BYTES = 20;
+
+/** Where its fields begin: for those who read many at a time. */
+export const NAT_SOURCE_AT = {
+  address: 0,
+  port: 16,
+  l4Proto: 18,
+} as const;
+
+export function readNatSource(view: DataView, at = 0): NatSource {
+  return {
+    address: bytesAt(view, at + 0, 16),
+    port: view.getUint16(at + 16, false),
+    l4Proto: view.getUint8(at + 18),
+  };
+}
+
+export function writeNatSource(view: DataView, at: number, value: NatSource): void {
+  putBytes(view, at + 0, 16, value.address);
+  view.setUint16(at + 16, value.port, false);
+  view.setUint8(at + 18, value.l4Proto);
+}
+
+export function encodeNatSource(value: NatSource): Uint8Array {
+  const bytes = new Uint8Array(NAT_SOURCE_BYTES);
+  writeNatSource(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct nat_candidates */
+export interface NatCandidates {
+  readonly vips: Uint8Array;
+  readonly ports: readonly number[];
+  readonly count: number;
+}
+
+export const NAT_CANDIDATES_BYTES = 80;
+
+/** Where its fields begin: for those who read many at a time. */
+export const NAT_CANDIDATES_AT = {
+  vips: 0,
+  ports: 64,
+  count: 72,
+} as const;
+
+export function readNatCandidates(view: DataView, at = 0): NatCandidates {
+  return {
+    vips: bytesAt(view, at + 0, 64),
+    ports: Array.from({ length: 4 }, (_, i) => view.getUint16(at + 64 + i * 2, false)),
+    count: view.getUint32(at + 72, true),
+  };
+}
+
+export function writeNatCandidates(view: DataView, at: number, value: NatCandidates): void {
+  putBytes(view, at + 0, 64, value.vips);
+  value.ports.forEach((each, i) => {
+    view.setUint16(at + 64 + i * 2, each, false);
+  });
+  view.setUint32(at + 72, value.count, true);
+}
+
+export function encodeNatCandidates(value: NatCandidates): Uint8Array {
+  const bytes = new Uint8Array(NAT_CANDIDATES_BYTES);
+  writeNatCandidates(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct nat_key */
+export interface NatKey {
+  readonly address: Uint8Array;
+  readonly port: number;
+  readonly natPort: number;
+  readonly l4Proto: number;
+}
+
+export const NAT_KEY_BYTES = 24;
+
+/** Where its fields begin: for those who read many at a time. */
+export const NAT_KEY_AT = {
+  address: 0,
+  port: 16,
+  natPort: 18,
+  l4Proto: 20,
+} as const;
+
+export function readNatKey(view: DataView, at = 0): NatKey {
+  return {
+    address: bytesAt(view, at + 0, 16),
+    port: view.getUint16(at + 16, false),
+    natPort: view.getUint16(at + 18, false),
+    l4Proto: view.getUint8(at + 20),
+  };
+}
+
+export function writeNatKey(view: DataView, at: number, value: NatKey): void {
+  putBytes(view, at + 0, 16, value.address);
+  view.setUint16(at + 16, value.port, false);
+  view.setUint16(at + 18, value.natPort, false);
+  view.setUint8(at + 20, value.l4Proto);
+}
+
+export function encodeNatKey(value: NatKey): Uint8Array {
+  const bytes = new Uint8Array(NAT_KEY_BYTES);
+  writeNatKey(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct nat_flow */
+export interface NatFlow {
+  readonly client: Uint8Array;
+  readonly vip: Uint8Array;
+  readonly clientPort: number;
+  readonly vipPort: number;
+  readonly seenMs: number;
+  readonly state: number;
+}
+
+export const NAT_FLOW_BYTES = 48;
+
+/** Where its fields begin: for those who read many at a time. */
+export const NAT_FLOW_AT = {
+  client: 0,
+  vip: 16,
+  clientPort: 32,
+  vipPort: 34,
+  seenMs: 36,
+  state: 40,
+} as const;
+
+export function readNatFlow(view: DataView, at = 0): NatFlow {
+  return {
+    client: bytesAt(view, at + 0, 16),
+    vip: bytesAt(view, at + 16, 16),
+    clientPort: view.getUint16(at + 32, false),
+    vipPort: view.getUint16(at + 34, false),
+    seenMs: view.getUint32(at + 36, true),
+    state: view.getUint8(at + 40),
+  };
+}
+
+export function writeNatFlow(view: DataView, at: number, value: NatFlow): void {
+  putBytes(view, at + 0, 16, value.client);
+  putBytes(view, at + 16, 16, value.vip);
+  view.setUint16(at + 32, value.clientPort, false);
+  view.setUint16(at + 34, value.vipPort, false);
+  view.setUint32(at + 36, value.seenMs, true);
+  view.setUint8(at + 40, value.state);
+}
+
+export function encodeNatFlow(value: NatFlow): Uint8Array {
+  const bytes = new Uint8Array(NAT_FLOW_BYTES);
+  writeNatFlow(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
 /** struct vlan_device */
 export interface VlanDevice {
   readonly lowerIfindex: number;
@@ -886,6 +1067,7 @@ export interface Settings {
   readonly probeSource4: Uint8Array;
   readonly probeSource6: Uint8Array;
   readonly probeSourceMac: Uint8Array;
+  readonly features: number;
   readonly probeBase4: Uint8Array;
   readonly probeBase6: Uint8Array;
   readonly vipFilter: readonly bigint[];
@@ -903,6 +1085,7 @@ export const SETTINGS_AT = {
   probeSource4: 64,
   probeSource6: 80,
   probeSourceMac: 96,
+  features: 102,
   probeBase4: 104,
   probeBase6: 120,
   vipFilter: 136,
@@ -918,6 +1101,7 @@ export function readSettings(view: DataView, at = 0): Settings {
     probeSource4: bytesAt(view, at + 64, 16),
     probeSource6: bytesAt(view, at + 80, 16),
     probeSourceMac: bytesAt(view, at + 96, 6),
+    features: view.getUint16(at + 102, true),
     probeBase4: bytesAt(view, at + 104, 16),
     probeBase6: bytesAt(view, at + 120, 16),
     vipFilter: Array.from({ length: 256 }, (_, i) => view.getBigUint64(at + 136 + i * 8, true)),
@@ -935,6 +1119,7 @@ export function writeSettings(view: DataView, at: number, value: Settings): void
   putBytes(view, at + 64, 16, value.probeSource4);
   putBytes(view, at + 80, 16, value.probeSource6);
   putBytes(view, at + 96, 6, value.probeSourceMac);
+  view.setUint16(at + 102, value.features, true);
   putBytes(view, at + 104, 16, value.probeBase4);
   putBytes(view, at + 120, 16, value.probeBase6);
   value.vipFilter.forEach((each, i) => {

@@ -285,6 +285,7 @@ describe('the generated codecs', () => {
       quic: uint(8),
       quicIdBytes: uint(8),
       quicConfig: uint(8),
+      servicePort: uint(16),
     });
     fc.assert(
       fc.property(backend, (value) => {

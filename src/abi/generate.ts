@@ -36,6 +36,10 @@ const STRUCTS = [
   'backend_local',
   'quic_key',
   'tunnel_source',
+  'nat_source',
+  'nat_candidates',
+  'nat_key',
+  'nat_flow',
   'vlan_device',
   'settings',
   'sweep',
@@ -50,6 +54,7 @@ const ENUMS = [
   'backend_state',
   'forwarding_mode',
   'quic_layout',
+  'feature',
 ];
 /** Of a program that pins nothing: no part of the layout that pinned maps are told by. */
 const BACKEND_STRUCTS = ['decap_address', 'dscp_key'];

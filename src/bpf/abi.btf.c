@@ -20,6 +20,10 @@ struct backend abi_backend;
 struct backend_local abi_backend_local;
 struct quic_key abi_quic_key;
 struct tunnel_source abi_tunnel_source;
+struct nat_source abi_nat_source;
+struct nat_candidates abi_nat_candidates;
+struct nat_key abi_nat_key;
+struct nat_flow abi_nat_flow;
 struct vlan_device abi_vlan_device;
 struct settings abi_settings;
 struct sweep abi_sweep;
@@ -32,6 +36,7 @@ enum source_filter abi_source_filter;
 enum backend_state abi_backend_state;
 enum forwarding_mode abi_forwarding_mode;
 enum quic_layout abi_quic_layout;
+enum feature abi_feature;
 enum counter abi_counter;
 
 /* The backend's side. */

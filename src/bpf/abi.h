@@ -26,6 +26,16 @@
 #define PROBE_PORT_FIRST 61000
 #define PROBE_PORT_COUNT 4096
 
+/*
+ * Source ports of full_nat: below the default range of ephemeral ports, so that no socket of the
+ * node is mistaken for a client of a VIP.
+ */
+#define NAT_PORT_FIRST 10240
+#define NAT_PORT_COUNT 20480
+#define NAT_FLOWS_MAX 131072
+/* VIPs and ports that one port of a nat backend may stand for. */
+#define NAT_CANDIDATES_MAX 4
+
 struct ip_address {
 	__u8 bytes[16];
 };
@@ -268,7 +278,7 @@ struct backend {
 	__u8 state;
 	/* enum forwarding_mode. */
 	__u8 mode;
-	/* Destination port of the outer UDP header, or the backend's own for nat. */
+	/* Destination port of the outer UDP header, or the backend's own for nat; 0: the packet's. */
 	__be16 port_be;
 	/* VLAN that frames to it are tagged with; 0: none, or VLAN_AS_ROUTED. */
 	__u16 vlan;
@@ -284,7 +294,10 @@ struct backend {
 	__u8 quic;
 	__u8 quic_id_bytes;
 	__u8 quic_config;
-	__u8 reserved[7];
+	__u8 reserved;
+	/* Port of its service: only what is sent there goes to the backend's own port. */
+	__be16 service_port_be;
+	__u8 reserved2[4];
 };
 ABI_SIZE(struct backend, 64);
 
@@ -308,6 +321,50 @@ struct tunnel_source {
 	struct ip_address mask;
 };
 ABI_SIZE(struct tunnel_source, 32);
+
+/* What a reply of a backend in mode nat comes from. */
+struct nat_source {
+	struct ip_address address;
+	/* 0: every port, since the service takes every port. */
+	__be16 port_be;
+	__u8 l4_proto;
+	__u8 reserved;
+};
+ABI_SIZE(struct nat_source, 20);
+
+/* What it may be sent on from: addresses of 16 bytes one after the other, and the port of each. */
+struct nat_candidates {
+	__u8 vips[NAT_CANDIDATES_MAX * 16];
+	/* 0: the port that the reply has. */
+	__be16 ports_be[NAT_CANDIDATES_MAX];
+	__u32 count;
+	__u32 reserved;
+};
+ABI_SIZE(struct nat_candidates, 80);
+
+/* A flow of full_nat: found again by what the backend's reply looks like. */
+struct nat_key {
+	struct ip_address address;
+	__be16 port_be;
+	/* The port of this node that stands for the client's. */
+	__be16 nat_port_be;
+	__u8 l4_proto;
+	__u8 reserved[3];
+};
+ABI_SIZE(struct nat_key, 24);
+
+struct nat_flow {
+	struct ip_address client;
+	struct ip_address vip;
+	__be16 client_port_be;
+	__be16 vip_port_be;
+	/* Last packet either way: milliseconds of the monotonic clock, modulo 2^32. */
+	__u32 seen_ms;
+	/* enum flow_state. */
+	__u8 state;
+	__u8 reserved[7];
+};
+ABI_SIZE(struct nat_flow, 48);
 
 #define VLAN_DEVICES_MAX 4096
 
@@ -351,6 +408,14 @@ struct backend_local {
 };
 ABI_SIZE(struct backend_local, 72);
 
+/* What packets that are for no VIP are looked at for; see struct settings. */
+enum feature {
+	/* Some backend is reached by nat. */
+	FEATURE_NAT = 1,
+	/* Some backend is reached by full_nat. */
+	FEATURE_FULL_NAT = 2,
+};
+
 struct settings {
 	/* Idle timeouts by enum flow_state. */
 	__u32 timeout_ms[FLOW_STATE_COUNT];
@@ -365,7 +430,8 @@ struct settings {
 	struct ip_address probe_source4;
 	struct ip_address probe_source6;
 	__u8 probe_source_mac[6];
-	__u8 reserved2[2];
+	/* enum feature. */
+	__u16 features;
 	/*
 	 * First address of the ranges in which base + n stands for backend slot n. Only the last
 	 * three bytes vary.
@@ -379,6 +445,7 @@ ABI_SIZE(struct settings, 24 + 8 + 4 * 16 + 8 + 2 * 16 + VIP_FILTER_WORDS * 8);
 
 /* A health check on its way: found again by what the backend's reply looks like. */
 struct probe_key {
+	/* With nat, the backend's own address and port. */
 	struct ip_address vip;
 	__be16 vip_port_be;
 	/* The port that stands for the prober's own while the check is away. */
@@ -393,7 +460,8 @@ struct probe {
 	/* Last packet towards the backend: milliseconds of the monotonic clock, modulo 2^32. */
 	__u32 seen_ms;
 	__be16 source_port_be;
-	__u16 reserved;
+	/* What the prober sent to: its reply must come from there. */
+	__be16 port_be;
 };
 ABI_SIZE(struct probe, 12);
 
@@ -422,6 +490,8 @@ enum counter {
 	COUNT_NEIGHBOUR_STALE, /* Packets sent by the last known MAC address while it is resolved again */
 	COUNT_CHANGE_LOST, /* Changes of flows that the peers were not told, since the buffer was full */
 	COUNT_ICMP_FORWARDED, /* ICMP errors sent to the backend whose flow they quote */
+	COUNT_NAT_REPLY, /* Replies of nat and full_nat backends sent on to clients from the VIP */
+	COUNT_NAT_ERROR, /* ICMP errors about packets to nat and full_nat backends sent on to clients */
 	DROP_MALFORMED, /* Headers to a VIP that contradict themselves or are cut short */
 	DROP_FRAGMENT, /* Fragments to a VIP */
 	DROP_IP_OPTIONS, /* IPv6 extension headers to a VIP */
@@ -430,12 +500,15 @@ enum counter {
 	DROP_SOURCE_DENIED, /* New flows from sources that the service does not admit */
 	DROP_NEW_FLOWS_LIMITED, /* New flows beyond what the service takes in a second */
 	DROP_NO_BACKEND, /* New flows of a service without a backend that is up */
-	DROP_NO_SOURCE, /* The node has no address of the tunnel's family (set ipv4 or ipv6 of the node) */
+	DROP_NO_SOURCE, /* The node has no address of the tunnel's or full_nat's family (set ipv4 or ipv6 of the node) */
 	DROP_NO_HEADROOM, /* The driver left no room in front of the frame for another header */
 	DROP_TOO_BIG, /* Packets that do not fit through the way to the backend */
-	DROP_NO_ROUTE, /* The kernel has no usable route to the backend */
+	DROP_TTL, /* Replies of nat and full_nat backends that have been through too many routers */
+	DROP_NO_ROUTE, /* The kernel has no usable route to the backend, or to the client of a reply */
 	DROP_NOT_ON_LINK, /* The backend is behind a router, where l2dsr cannot reach it */
-	DROP_NO_NEIGHBOUR, /* The backend's MAC address is not known (yet) */
+	DROP_NO_NEIGHBOUR, /* The MAC address of the backend, or of the next hop to it or a client, is not known (yet) */
+	DROP_NAT_NO_PORT, /* Flows of full_nat that found no free port of the node */
+	DROP_NAT_UNKNOWN, /* Replies and ICMP errors of nat or full_nat flows that are not known here */
 	DROP_PROBE_UNKNOWN, /* Packets of the probe interface for no backend */
 	DROP_PROBE_NO_PORT, /* Health checks that found no free port for the way */
 	DROP_ICMP_MALFORMED, /* ICMP errors to a VIP that quote too little, or no TCP or UDP */

@@ -25,6 +25,8 @@ const FLOWS = 16;
 const REPEATS_MAX = 10_000;
 /** A hundredth of what the ring buffer of 16 MiB holds. */
 const CHANGES_AT_ONCE = 2_330;
+/** A tenth of the ports that full_nat has. */
+const NAT_FLOWS_AT_ONCE = 2_048;
 
 let fixture: Fixture;
 
@@ -89,6 +91,15 @@ async function check(plan: Plan, sport = 40000): Promise<Outcome> {
 function checkFrame(plan: Plan, sport: number): Uint8Array {
   const destination = fixture.dataplane.probeAddress(web(plan).id, plan.backend(1))!;
   return tcp({ source: plan.client, destination, sport, dport: 80, flags: 'A' });
+}
+
+/** Of a nat backend, to a client behind a router. */
+async function reply(plan: Plan, ttl = 64, vips = [plan.vip]): Promise<Outcome> {
+  const backends = [{ address: plan.backend(1), mode: 'nat' as const }];
+  await fixture.program();
+  await fixture.program(...vips.map((vip) => service({ vip, backends })));
+  const between = { source: plan.backend(1), destination: plan.routed, sport: 80, dport: 40000 };
+  return fixture.send(tcp({ ...between, flags: 'A', ttl }));
 }
 
 interface Case {
@@ -313,6 +324,42 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
       establish(plan);
       return fixture.send(icmpError(plan));
     },
+  },
+  nat_reply: { produce: (plan) => reply(plan) },
+  nat_error: {
+    produce: async (plan) => {
+      await reply(plan);
+      const between = {
+        source: plan.routed,
+        destination: plan.backend(1),
+        sport: 40000,
+        dport: 80,
+      };
+      const payload = tcp({ ...between, flags: 'A' }).subarray(ETHERNET_BYTES);
+      const type = plan.family === 'ipv4' ? 11 : 3;
+      const { stranger: source, routed: destination } = plan;
+      return fixture.send(icmp({ source, destination, type, payload }));
+    },
+  },
+  ttl: { produce: (plan) => reply(plan, 1) },
+  nat_no_port: {
+    produce: async (plan) => {
+      const backends = [{ address: plan.backend(1), mode: 'full_nat' as const }];
+      await fixture.program(service({ vip: plan.vip, backends }));
+      const tuple = { source: plan.client, destination: plan.vip, dport: 80, flags: 'A' };
+      let sport = 0;
+      return repeatUntil('nat_no_port', () => {
+        for (let opened = 0; opened < NAT_FLOWS_AT_ONCE; opened += 1) {
+          sport += 1;
+          fixture.run(tcp({ ...tuple, sport }));
+        }
+        sport += 1;
+        return fixture.send(tcp({ ...tuple, sport }));
+      });
+    },
+  },
+  nat_unknown: {
+    produce: (plan) => reply(plan, 64, [plan.vip, plan.otherVip]),
   },
   icmp_malformed: {
     produce: async (plan) => {

@@ -49,7 +49,7 @@ static __always_inline void sum_inner(struct inner *inner, const struct packet *
 	__u8 l4_proto = packet_l4_proto(pkt);
 	__u64 pseudo;
 
-	if (pkt->l4_offset != sizeof(struct ethhdr) + header_bytes)
+	if (pkt->kind != PACKET_FLOW || pkt->l4_offset != sizeof(struct ethhdr) + header_bytes)
 		return;
 	if (l4_proto == IPPROTO_UDP) {
 		struct udphdr *udp = l3 + header_bytes;

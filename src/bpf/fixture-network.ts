@@ -28,6 +28,7 @@ export interface Plan {
   readonly elsewhere: Address;
   /** Behind a router. */
   readonly routed: Address;
+  readonly router: Address;
   /** Behind a router whose MAC address is not known. */
   readonly routedUnresolved: Address;
   /** No route leads there. */
@@ -46,6 +47,7 @@ export const IPV4: Plan = {
   backend: (n) => address(`10.1.0.1${n}`),
   elsewhere: address('10.2.0.11'),
   routed: address('10.3.0.11'),
+  router: address('10.1.0.254'),
   routedUnresolved: address('10.4.0.11'),
   unrouted: address('203.0.113.9'),
   unresolved: address('10.1.0.99'),
@@ -60,6 +62,7 @@ export const IPV6: Plan = {
   backend: (n) => address(`2001:db8:1::1${n}`),
   elsewhere: address('2001:db8:2::11'),
   routed: address('2001:db8:3::11'),
+  router: address('2001:db8:1::fe'),
   routedUnresolved: address('2001:db8:4::11'),
   unrouted: address('2001:db8:e::9'),
   unresolved: address('2001:db8:1::99'),
@@ -84,7 +87,7 @@ const OWN_LINK = /^(lo|(uplink|elsewhere)(-peer)?|skein-probe[01])$/;
 
 export const ELSEWHERE_MAC = '02:00:00:00:00:02';
 export const ELSEWHERE_BACKEND_MAC = '02:00:00:00:02:01';
-const ROUTER_MAC = '02:00:00:00:03:01';
+export const ROUTER_MAC = '02:00:00:00:03:01';
 const BACKENDS = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 export function backendMac(n: number): string {
@@ -129,10 +132,9 @@ export async function makeNetwork(): Promise<void> {
     `addr add ${IPV6.node}/64 dev ${UPLINK} nodad`,
     `addr add 10.2.0.1/24 dev ${ELSEWHERE}`,
     `addr add 2001:db8:2::1/64 dev ${ELSEWHERE} nodad`,
-    'route add 10.3.0.0/24 via 10.1.0.254',
-    'route add 2001:db8:3::/64 via 2001:db8:1::fe',
-    `neigh add 10.1.0.254 lladdr ${ROUTER_MAC} dev ${UPLINK} nud permanent`,
-    `neigh add 2001:db8:1::fe lladdr ${ROUTER_MAC} dev ${UPLINK} nud permanent`,
+    `route add 10.3.0.0/24 via ${IPV4.router}`,
+    `route add 2001:db8:3::/64 via ${IPV6.router}`,
+    ...ROUTERS.map(staticNeighbour),
     'route add 10.4.0.0/24 via 10.1.0.253',
     'route add 2001:db8:4::/64 via 2001:db8:1::fd',
   ]);
@@ -195,17 +197,20 @@ interface Neighbour {
   readonly device: string;
 }
 
+const ROUTERS: readonly Neighbour[] = PLANS.map(({ router }) => {
+  return { dst: router, mac: ROUTER_MAC, device: UPLINK };
+});
 const NEIGHBOURS: readonly Neighbour[] = PLANS.flatMap((plan) => [
   ...BACKENDS.map((n) => ({ dst: plan.backend(n), mac: backendMac(n), device: UPLINK })),
   { dst: plan.elsewhere, mac: ELSEWHERE_BACKEND_MAC, device: ELSEWHERE },
 ]);
 
-/** Static entries for those of these backends that have a MAC address. */
+/** Static entries for the routers and those of these backends that have a MAC address. */
 export async function resolve(backends: ReadonlySet<Address>): Promise<void> {
   const known = NEIGHBOURS.filter(({ dst }) => backends.has(dst));
-  await ip(
-    known.map(
-      ({ dst, mac, device }) => `neigh replace ${dst} lladdr ${mac} dev ${device} nud permanent`,
-    ),
-  );
+  await ip([...ROUTERS, ...known].map(staticNeighbour));
+}
+
+function staticNeighbour({ dst, mac, device }: Neighbour): string {
+  return `neigh replace ${dst} lladdr ${mac} dev ${device} nud permanent`;
 }

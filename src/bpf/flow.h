@@ -39,6 +39,13 @@
 	FLOW_OPERATION(bpf_map_update_elem, table, pkt, value, how)
 #define FLOW_DELETE(table, pkt) FLOW_OPERATION(bpf_map_delete_elem, table, pkt)
 
+static __always_inline struct flow *flow_of_any_age(const struct packet *pkt)
+{
+	struct flow *flow = FLOW_LOOKUP(flows, pkt);
+
+	return flow ? flow : FLOW_LOOKUP(embryonic, pkt);
+}
+
 static __always_inline void flow_touch(struct flow *flow)
 {
 	__u32 now_ms = clock_now_ms();

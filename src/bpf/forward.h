@@ -5,6 +5,7 @@
 
 #include "dscp.h"
 #include "encap.h"
+#include "nat.h"
 #include "nexthop.h"
 
 _Static_assert(offsetof(struct backend_local, smac) == offsetof(struct backend_local, dmac) + 6 &&
@@ -55,6 +56,10 @@ static __noinline int forward_special(struct xdp_md *ctx, const struct packet *p
 		break;
 	case FORWARD_DSCP:
 		why = put_dscp(ctx, pkt, backend);
+		break;
+	case FORWARD_NAT:
+	case FORWARD_FULL_NAT:
+		why = translate(ctx, pkt, backend);
 		break;
 	case FORWARD_LOCAL:
 		return XDP_PASS;

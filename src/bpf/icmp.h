@@ -22,7 +22,10 @@ struct quoted_ports {
 	__be16 dport_be;
 };
 
-/* Fills in the key of the flow that is quoted; 0, or the counter of the drop. */
+/*
+ * Fills in the key of the flow that is quoted, and of the rest what is true of the error itself; 0, or
+ * the counter of the drop.
+ */
 static __always_inline int quoted_flow4(struct packet *flow, const struct packet *pkt, void *quote,
 					void *end)
 {
@@ -74,18 +77,14 @@ static __always_inline int quoted_flow(struct xdp_md *ctx, struct packet *flow,
 	/* The mask is for the verifier: two VLAN tags and 60 bytes of IPv4 header stay far below it. */
 	void *quote = data + (pkt->l4_offset & 0xff) + sizeof(struct icmp_header);
 
+	flow->kind = PACKET_ICMP_ERROR;
 	flow->is_ipv6 = pkt->is_ipv6;
 	flow->frame_bytes = pkt->frame_bytes;
+	flow->l3_offset = pkt->l3_offset;
+	flow->l4_offset = pkt->l4_offset;
 	if (pkt->is_ipv6)
 		return quoted_flow6(flow, pkt, quote, end);
 	return quoted_flow4(flow, pkt, quote, end);
-}
-
-static __always_inline struct flow *flow_of_any_age(const struct packet *pkt)
-{
-	struct flow *flow = FLOW_LOOKUP(flows, pkt);
-
-	return flow ? flow : FLOW_LOOKUP(embryonic, pkt);
 }
 
 /* A token bucket for each service, filled by the clock; shared by the CPUs, so a bound and no more. */
@@ -158,7 +157,7 @@ static __noinline int icmp_error(struct xdp_md *ctx, const struct packet *pkt, b
 		return drop(why);
 	flow = flow_of_any_age(&quoted);
 	backend = flow ? flow_backend(flow) : NULL;
-	if (flow && backend) {
+	if (flow && backend && nat_knows(&quoted, backend)) {
 		count(COUNT_ICMP_FORWARDED);
 		return forward(ctx, &quoted, flow->backend, backend);
 	}

@@ -10,17 +10,31 @@
 #include "forward.h"
 #include "icmp.h"
 #include "merge.h"
+#include "nat-return.h"
 #include "probe.h"
 #include "quic.h"
 #include "schedule.h"
 #include "vip.h"
 #include "walk.h"
 
-/* To no VIP: a backend's answer to a health check, or nothing of ours. */
+/* To no VIP: a backend's answer to a health check or, with nat, to a client; or nothing of ours. */
 static __always_inline int not_for_a_vip(struct xdp_md *ctx, const struct packet *pkt,
 					 const struct settings *cfg)
 {
-	return probe_expected(cfg, pkt) ? probe_return(ctx, pkt, cfg) : pass();
+	if (probe_expected(cfg, pkt))
+		return probe_return(ctx, pkt, cfg);
+	return cfg->features ? nat_reply(ctx, pkt) : pass();
+}
+
+/* The same of frames that carry no flow: echo replies are answers to checks, errors may be of nat. */
+static __always_inline int not_a_flow_to_others(struct xdp_md *ctx, const struct packet *pkt,
+						const struct settings *cfg)
+{
+	if (pkt->kind == PACKET_ECHO_REPLY)
+		return not_for_a_vip(ctx, pkt, cfg);
+	if (cfg->features && pkt->kind == PACKET_ICMP_ERROR)
+		return nat_error(ctx, pkt);
+	return pass();
 }
 
 /* Frames that carry no flow: echo requests, and what is a drop only if it is meant for a VIP. */
@@ -31,7 +45,7 @@ static __noinline int not_a_flow(struct xdp_md *ctx, const struct packet *pkt)
 	if (!cfg || pkt->kind == PACKET_NOT_IP)
 		return pass();
 	if (!is_vip(cfg, pkt))
-		return pkt->kind == PACKET_ECHO_REPLY ? not_for_a_vip(ctx, pkt, cfg) : pass();
+		return not_a_flow_to_others(ctx, pkt, cfg);
 	switch (pkt->kind) {
 	case PACKET_ECHO_REQUEST:
 		return echo_reply(ctx, pkt);

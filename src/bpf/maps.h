@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * All maps. Sizes marked "set at load" come from the node's limits. Those that packets read or write
- * are pinned, but for `probes`, so that a new supervisor finds flows, assignments and counters as
- * they were, and what happened to flows meanwhile.
+ * All maps but the scratch of nat.h. Sizes marked "set at load" come from the node's limits. Those that
+ * packets read or write are pinned, but for `probes`, so that a new supervisor finds flows, assignments
+ * and counters as they were, and what happened to flows meanwhile.
  */
 #ifndef SKEIN_MAPS_H
 #define SKEIN_MAPS_H
@@ -120,6 +120,22 @@ struct {
 	__type(key, struct quic_key);
 	__type(value, __u32);
 } quic_servers SEC(".maps");
+/* Where replies of nat backends come from: what stands in for them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1); /* set at load */
+	__type(key, struct nat_source);
+	__type(value, struct nat_candidates);
+} nat_sources SEC(".maps");
+
+/* Flows of full_nat through this node; those that have been silent for longest give way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, NAT_FLOWS_MAX);
+	__type(key, struct nat_key);
+	__type(value, struct nat_flow);
+} nat_flows SEC(".maps");
 
 /* VLAN devices of the host: the interface below, and the tag. XDP cannot send through them. */
 struct {

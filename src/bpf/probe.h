@@ -3,8 +3,9 @@
  * Health checks take the path of live traffic. The supervisor's sockets talk to a private address
  * that stands for one backend of one service; their packets leave through a veth pair whose far end
  * runs skein_probe: the private address becomes the VIP, the source becomes the node's own, and the
- * frame is forwarded exactly as a client's would be. The backend answers from the VIP to the node;
- * there probe_return() finds the check again and hands the packet back to the socket.
+ * frame is forwarded exactly as a client's would be. The backend answers from the VIP, or with nat
+ * from its own address, to the node; there probe_return() finds the check again and hands the
+ * packet back to the socket.
  *
  * A check by ping is an echo: its identifier is the port on the socket's side, the port on the VIP's
  * side is 0, and so is the protocol of its key.
@@ -27,7 +28,7 @@
  * all ports that this check could have are taken, it gets that of the check that has been silent
  * for longest: nothing else says that a check is over.
  */
-static __always_inline __be16 probe_port_be(struct probe_key *key, const struct probe *probe)
+static __noinline __be16 probe_port_be(struct probe_key *key, const struct probe *probe)
 {
 	__u32 first = hash_mix(probe->backend, probe->source_port_be) >> 20;
 	__u32 longest_ms = 0;
@@ -45,7 +46,7 @@ static __always_inline __be16 probe_port_be(struct probe_key *key, const struct 
 				return key->nat_port_be;
 			continue;
 		}
-		if (found->backend == probe->backend &&
+		if (found->backend == probe->backend && found->port_be == probe->port_be &&
 		    found->source_port_be == probe->source_port_be) {
 			found->seen_ms = probe->seen_ms;
 			return key->nat_port_be;
@@ -85,22 +86,6 @@ static __always_inline __u32 probe_slot(const struct settings *cfg, const struct
 	return same_address(&daddr, &expected) ? slot : BACKEND_NONE;
 }
 
-/* What was rewritten, for the modes that look at the packet again. */
-static __always_inline void packet_becomes(struct packet *pkt, const struct rewrite *to)
-{
-	if (pkt->is_ipv6) {
-		pkt->key6.saddr = *to->saddr;
-		pkt->key6.daddr = *to->daddr;
-		pkt->key6.sport_be = to->sport_be;
-		pkt->key6.dport_be = to->dport_be;
-	} else {
-		pkt->key4.saddr_be = ipv4_of(to->saddr);
-		pkt->key4.daddr_be = ipv4_of(to->daddr);
-		pkt->key4.sport_be = to->sport_be;
-		pkt->key4.dport_be = to->dport_be;
-	}
-}
-
 SEC("xdp")
 int skein_probe(struct xdp_md *ctx)
 {
@@ -118,24 +103,28 @@ int skein_probe(struct xdp_md *ctx)
 		return drop(DROP_PROBE_UNKNOWN);
 	probe.backend = probe_slot(cfg, &pkt);
 	probe.source_port_be = packet_sport_be(&pkt);
+	probe.port_be = packet_dport_be(&pkt);
 	probe.seen_ms = clock_now_ms();
 	backend = bpf_map_lookup_elem(&backends, &probe.backend);
 	if (!backend || backend->state == BACKEND_UNUSED ||
 	    is_ipv4_mapped(&backend->vip) == pkt.is_ipv6)
 		return drop(DROP_PROBE_UNKNOWN);
 
-	key.vip = backend->vip;
-	key.vip_port_be = packet_dport_be(&pkt);
+	key.vip = is_translated(backend) ? backend->address : backend->vip;
+	key.vip_port_be = probe.port_be;
+	/* An echo has no port on that side. */
+	if (is_translated(backend) && pkt.kind == PACKET_FLOW)
+		key.vip_port_be = nat_target_be(backend, probe.port_be);
 	key.l4_proto = packet_l4_proto(&pkt);
 	to.saddr = pkt.is_ipv6 ? &cfg->node6 : &cfg->node4;
-	to.daddr = &backend->vip;
+	to.daddr = &key.vip;
 	to.sport_be = probe_port_be(&key, &probe);
 	to.dport_be = key.vip_port_be;
 	if (!to.sport_be)
 		return drop(DROP_PROBE_NO_PORT);
 	if (rewrite_packet(ctx, &pkt, &to))
 		return drop(DROP_INTERNAL);
-	packet_becomes(&pkt, &to);
+	rewrite_key(&pkt, &to);
 
 	local = bpf_map_lookup_elem(&backends_local, &probe.backend);
 	if (!local)
@@ -158,9 +147,7 @@ static __always_inline bool probe_expected(const struct settings *cfg, const str
 
 	if (port < PROBE_PORT_FIRST || port >= PROBE_PORT_FIRST + PROBE_PORT_COUNT)
 		return false;
-	if (pkt->is_ipv6)
-		return same_address(&pkt->key6.daddr, &cfg->node6);
-	return pkt->key4.daddr_be == ((const __u32 *)&cfg->node4)[3];
+	return to_this_node(cfg, pkt);
 }
 
 static __noinline int probe_return(struct xdp_md *ctx, const struct packet *pkt,
@@ -190,7 +177,7 @@ static __noinline int probe_return(struct xdp_md *ctx, const struct packet *pkt,
 			probe->backend);
 	to.saddr = &private;
 	to.daddr = pkt->is_ipv6 ? &cfg->probe_source6 : &cfg->probe_source4;
-	to.sport_be = key.vip_port_be;
+	to.sport_be = probe->port_be;
 	to.dport_be = probe->source_port_be;
 	__builtin_memcpy(eth->h_dest, cfg->probe_source_mac, ETH_ALEN);
 	if (rewrite_packet(ctx, pkt, &to))

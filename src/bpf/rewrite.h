@@ -86,6 +86,27 @@ static __always_inline int rewrite_echo(void *l4, void *end, const struct packet
 	return 0;
 }
 
+/*
+ * What follows the IP header, whose addresses have changed by `delta`. Of an ICMP error only what
+ * covers its own addresses: what it quotes stays. A later fragment has nothing that covers them.
+ */
+static __always_inline int rewrite_payload(void *l4, void *end, const struct packet *pkt,
+					   __u8 l4_proto, const struct rewrite *to, __u64 delta)
+{
+	struct icmp_header *icmp = l4;
+
+	if (pkt->kind == PACKET_FLOW)
+		return rewrite_l4(l4, end, l4_proto, to, delta);
+	if (is_echo(pkt))
+		return rewrite_echo(l4, end, pkt, to, pkt->is_ipv6 ? delta : 0);
+	if (pkt->kind != PACKET_ICMP_ERROR || !pkt->is_ipv6)
+		return 0;
+	if ((void *)(icmp + 1) > end)
+		return -1;
+	csum_apply(&icmp->checksum, delta);
+	return 0;
+}
+
 static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packet *pkt,
 					  const struct rewrite *to)
 {
@@ -100,9 +121,7 @@ static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packe
 			return -1;
 		delta = rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)to->saddr, 4);
 		delta += rewrite_words((__u32 *)&ip6->daddr, (const __u32 *)to->daddr, 4);
-		if (is_echo(pkt))
-			return rewrite_echo(ip6 + 1, end, pkt, to, delta);
-		return rewrite_l4(ip6 + 1, end, pkt->key6.l4_proto, to, delta);
+		return rewrite_payload(ip6 + 1, end, pkt, pkt->key6.l4_proto, to, delta);
 	} else {
 		struct iphdr *ip = l3;
 
@@ -111,9 +130,23 @@ static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packe
 		delta = rewrite_words(&ip->saddr, (const __u32 *)to->saddr + 3, 1);
 		delta += rewrite_words(&ip->daddr, (const __u32 *)to->daddr + 3, 1);
 		csum_apply(&ip->check, delta);
-		if (is_echo(pkt))
-			return rewrite_echo(l3 + ip->ihl * 4, end, pkt, to, 0);
-		return rewrite_l4(l3 + ip->ihl * 4, end, pkt->key4.l4_proto, to, delta);
+		return rewrite_payload(l3 + ip->ihl * 4, end, pkt, pkt->key4.l4_proto, to, delta);
+	}
+}
+
+/* The same for what was parsed. */
+static __always_inline void rewrite_key(struct packet *pkt, const struct rewrite *to)
+{
+	if (pkt->is_ipv6) {
+		pkt->key6.saddr = *to->saddr;
+		pkt->key6.daddr = *to->daddr;
+		pkt->key6.sport_be = to->sport_be;
+		pkt->key6.dport_be = to->dport_be;
+	} else {
+		pkt->key4.saddr_be = ipv4_of(to->saddr);
+		pkt->key4.daddr_be = ipv4_of(to->daddr);
+		pkt->key4.sport_be = to->sport_be;
+		pkt->key4.dport_be = to->dport_be;
 	}
 }
 

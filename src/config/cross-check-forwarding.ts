@@ -1,6 +1,6 @@
 /** Whether the way to a backend fits its VIPs and this node: families, and who has what address. */
 import { familyOf } from '../model/address.ts';
-import { isTunnel } from '../model/forwarding.ts';
+import { isNat, isTunnel, natPort, NAT_SHARERS_MAX } from '../model/forwarding.ts';
 import type { Path, Report } from './problems.ts';
 import type { BackendEntry } from './schema-backend.ts';
 import type { ClusterRemains, NodeDocument } from './schema.ts';
@@ -16,9 +16,12 @@ export function crossCheckForwarding(
       if (entry === undefined) continue;
       const path = ['backends', group, index];
       if (isTunnel(entry.mode)) checkTunnelSource(entry, path, node, report);
-      if (entry.mode === 'dscp') checkVipFamilies(cluster, group, entry, path, report);
+      if (entry.mode === 'dscp' || isNat(entry.mode)) {
+        checkVipFamilies(cluster, group, entry, path, report);
+      }
     }
   }
+  checkSharers(cluster, report);
 }
 
 function checkTunnelSource(
@@ -56,5 +59,52 @@ function checkVipFamilies(
       `and service "${service.name ?? ''}" has the VIP ${other}`;
     report('cluster', { path: [...path, 'address'], message });
     return;
+  }
+}
+
+interface Sharers {
+  readonly path: Path;
+  /** How many VIPs and ports. */
+  count: number;
+}
+
+/** By protocol and address, and then by port, 0 for every one: what replies of nat stand for. */
+function countSharers(cluster: ClusterRemains): Map<string, Map<number, Sharers>> {
+  const hosts = new Map<string, Map<number, Sharers>>();
+  for (const [group, entries] of Object.entries(cluster.backends ?? {})) {
+    const services = (cluster.services ?? []).flatMap((each) => {
+      return each?.backends?.includes(group) === true ? [each] : [];
+    });
+    for (const [index, entry] of (entries ?? []).entries()) {
+      if (entry?.mode !== 'nat') continue;
+      for (const { vip: vips = [], port: ports = [], protocol = '' } of services) {
+        const host = `${protocol} ${entry.address}`;
+        const sources = hosts.get(host) ?? new Map<number, Sharers>();
+        hosts.set(host, sources);
+        for (const servicePort of ports) {
+          const port = natPort(servicePort, entry);
+          const source = sources.get(port) ?? { path: ['backends', group, index], count: 0 };
+          source.count += vips.length;
+          sources.set(port, source);
+        }
+      }
+    }
+  }
+  return hosts;
+}
+
+/** The replies of a backend must say by their source, or nearly so, from which VIP they are to go on. */
+function checkSharers(cluster: ClusterRemains, report: Report): void {
+  for (const [host, sources] of countSharers(cluster)) {
+    for (const [port, { path, count }] of sources) {
+      const sharers = count + (port === 0 ? 0 : (sources.get(0)?.count ?? 0));
+      if (sharers <= NAT_SHARERS_MAX) continue;
+      const [protocol = '', address = ''] = host.split(' ');
+      const what = port === 0 ? `every ${protocol} port` : `${protocol} port ${port}`;
+      const message =
+        `mode nat tells the replies of ${what} of ${address} apart for ${NAT_SHARERS_MAX} VIPs and ` +
+        `ports at most, and here are ${sharers}: use other ports of the backend, or mode full_nat`;
+      report('cluster', { path: [...path, 'mode'], message });
+    }
   }
 }

@@ -135,7 +135,7 @@ function resolveBackend(entry: BackendEntry): Backend {
 /** Undefined when the entry says nothing beyond its mode. */
 function resolveForwarding(entry: BackendEntry): ForwardingOptions | undefined {
   const options: ForwardingOptions = {
-    port: entry.tunnel_port,
+    port: entry.tunnel_port ?? entry.port,
     tunnelSource: entry.tunnel_source,
     tunnelTtl: entry.tunnel_ttl,
     dscp: entry.dscp,

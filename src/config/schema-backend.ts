@@ -1,6 +1,6 @@
 /** A backend of the cluster document: where it is, and how packets reach it. */
 import { z } from 'zod';
-import { FORWARDING_MODES, isTunnel, type ForwardingMode } from '../model/forwarding.ts';
+import { FORWARDING_MODES, isNat, isTunnel, type ForwardingMode } from '../model/forwarding.ts';
 import { serverId } from './schema-quic.ts';
 import { address, ADDRESS_PATTERN, backendName, sourcePrefix, whole } from './schema-pieces.ts';
 
@@ -12,6 +12,7 @@ const ONLY_FOR: Readonly<Record<string, { has: (mode: ForwardingMode) => boolean
   tunnel_ttl: { has: isTunnel, of: 'ipip, gre, gue and fou' },
   tunnel_port: { has: (mode) => mode === 'gue' || mode === 'fou', of: 'gue and fou' },
   dscp: { has: (mode) => mode === 'dscp', of: 'dscp' },
+  port: { has: isNat, of: 'nat and full_nat' },
 };
 
 const backendOptions = z
@@ -35,6 +36,9 @@ const backendOptions = z
       .optional()
       .describe('TTL of the outer header; copy: that of the packet. Default: 64.'),
     dscp: whole(0, 63).optional().describe('DSCP that tells the backend which VIP was meant.'),
+    port: whole(1, 65535)
+      .optional()
+      .describe("The backend's own port. Default: the service's, as where that takes every port."),
     vlan: whole(0, 4094)
       .optional()
       .describe('VLAN of frames to it, 0: untagged. Default: that of the interface of the route.'),

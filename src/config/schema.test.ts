@@ -147,10 +147,11 @@ describe('a cluster document is refused', () => {
     [
       { 'backends/web/0/mode': 'ipop' },
       [
-        'backends.web[0].mode: must be one of l2dsr, ipip, gre, gue, fou, dscp (did you mean "ipip"?)',
+        'backends.web[0].mode: must be one of l2dsr, ipip, gre, gue, fou, dscp, nat, full_nat (did you mean "ipip"?)',
       ],
     ],
     [{ 'backends/web/0/dscp': 4 }, ['backends.web[0].dscp: is for mode dscp only']],
+    [{ 'backends/web/0/port': 8080 }, ['backends.web[0].port: is for mode nat and full_nat only']],
     [{ 'backends/web/0/mode': 'dscp' }, ['backends.web[0].dscp: is required for mode dscp']],
     [
       { 'backends/web/0/tunnel_port': 4 },

@@ -53,6 +53,8 @@ const PINNED_MAPS = [
   'source_rules',
   'source_hits',
   'quic_servers',
+  'nat_sources',
+  'nat_flows',
   'vlan_devices',
   'settings',
   'counters',
@@ -87,6 +89,7 @@ export function loadObject(objectPath: string, bpffs: string, sizes: MapSizes): 
   object.setMaxEntries('backends_local', sizes.backends);
   object.setMaxEntries('tunnel_sources', sizes.backends);
   object.setMaxEntries('quic_servers', sizes.backends);
+  object.setMaxEntries('nat_sources', sizes.backends);
   for (const family of ['4', '6']) {
     object.setMaxEntries(`flows${family}`, sizes.flows);
     object.setMaxEntries(`embryonic${family}`, sizes.embryonicFlows);

@@ -15,7 +15,9 @@ import {
   type Family,
 } from '../model/address.ts';
 import {
+  isNat,
   isTunnel,
+  natPort,
   TUNNEL_PORTS,
   TUNNEL_TTL_DEFAULT,
   type ForwardingMode,
@@ -34,7 +36,7 @@ interface Way {
 
 type WayFields = Pick<
   BackendRecord,
-  'mode' | 'port' | 'vlan' | 'mtu' | 'mssMax' | 'dscp' | 'tunnelTtl'
+  'mode' | 'port' | 'servicePort' | 'vlan' | 'mtu' | 'mssMax' | 'dscp' | 'tunnelTtl'
 >;
 
 const MODE_CODES: Record<ForwardingMode, number> = {
@@ -44,12 +46,15 @@ const MODE_CODES: Record<ForwardingMode, number> = {
   gue: ModeCode.FORWARD_GUE,
   fou: ModeCode.FORWARD_FOU,
   dscp: ModeCode.FORWARD_DSCP,
+  nat: ModeCode.FORWARD_NAT,
+  full_nat: ModeCode.FORWARD_FULL_NAT,
 };
 const NO_ADDRESS = new Uint8Array(16);
 
 export const NO_WAY: WayFields = {
   mode: 0,
   port: 0,
+  servicePort: 0,
   vlan: 0,
   mtu: 0,
   mssMax: 0,
@@ -58,18 +63,32 @@ export const NO_WAY: WayFields = {
 };
 
 /** A backend that is this node itself is not sent anything, whatever its mode. */
-export function encodeWay({ address, mode, forwarding = {} }: Way, own: OwnAddresses): WayFields {
-  const { port, tunnelTtl = TUNNEL_TTL_DEFAULT, dscp, vlan, mtuBytes, mssBytes } = forwarding;
+export function encodeWay(
+  { address, mode, forwarding = {} }: Way,
+  servicePort: number,
+  own: OwnAddresses,
+): WayFields {
+  const { tunnelTtl = TUNNEL_TTL_DEFAULT, dscp, vlan, mtuBytes, mssBytes } = forwarding;
   const isLocal = own[familyOf(address)] === address;
   return {
     mode: isLocal ? ModeCode.FORWARD_LOCAL : MODE_CODES[mode],
-    port: port ?? (mode === 'gue' || mode === 'fou' ? TUNNEL_PORTS[mode] : 0),
+    port: encodePort(mode, servicePort, forwarding),
+    servicePort,
     vlan: vlan ?? VLAN_AS_ROUTED,
     mtu: mtuBytes ?? 0,
     mssMax: mssBytes === 'path' ? MSS_AS_ROUTED : (mssBytes ?? 0),
     dscp: dscp ?? 0,
     tunnelTtl: tunnelTtl === 'copy' ? 0 : tunnelTtl,
   };
+}
+
+function encodePort(
+  mode: ForwardingMode,
+  servicePort: number,
+  forwarding: ForwardingOptions,
+): number {
+  if (isNat(mode)) return natPort(servicePort, forwarding);
+  return mode === 'gue' || mode === 'fou' ? (forwarding.port ?? TUNNEL_PORTS[mode]) : 0;
 }
 
 /** All zero for modes without a tunnel, and where the node has no address of the family. */

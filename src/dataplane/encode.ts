@@ -7,9 +7,14 @@ import {
   QuicLayout as QuicCode,
   readAdmission,
   BackendState as StateCode,
+  encodeNatCandidates,
+  encodeNatSource,
   encodeServiceKey,
   SourceFilter as FilterCode,
+  NAT_CANDIDATES_MAX,
   type Backend as BackendRecord,
+  type NatCandidates as NatCandidatesRecord,
+  type NatSource as NatSourceRecord,
   type ServiceKey as ServiceKeyRecord,
 } from '../abi/abi.generated.ts';
 import { addressBytes, addressFromBytes, type Address } from '../model/address.ts';
@@ -17,6 +22,7 @@ import type { Affinity, BackendState, L4Protocol, ServiceKey } from '../model/se
 import type { Admission, SourceRule } from '../model/admission.ts';
 import type { QuicRouting } from '../model/quic.ts';
 import { decodeMode, encodeWay, NO_WAY, type OwnAddresses } from './encode-forwarding.ts';
+import type { NatSource } from './nat-sources.ts';
 import { filterOf, type ProgrammedBackend, type ProgrammedService } from './plan.ts';
 
 const PROTOCOL_CODES: Record<L4Protocol, number> = { tcp: 6, udp: 17 };
@@ -96,6 +102,35 @@ export function decodeKey(record: ServiceKeyRecord): ServiceKey | undefined {
   return { vip: addressFromBytes(record.vip), protocol, port: record.port };
 }
 
+export function encodeNatSourceKey({ address, port, protocol }: NatSource): Uint8Array {
+  const l4Proto = PROTOCOL_CODES[protocol];
+  return encodeNatSource({ address: addressBytes(address), port, l4Proto });
+}
+
+export function encodeNatSourceValue({ candidates }: NatSource): Uint8Array {
+  const vips = new Uint8Array(NAT_CANDIDATES_MAX * 16);
+  const ports = new Array<number>(NAT_CANDIDATES_MAX).fill(0);
+  candidates.forEach(({ vip, port }, index) => {
+    vips.set(addressBytes(vip), index * 16);
+    ports[index] = port;
+  });
+  return encodeNatCandidates({ vips, ports, count: candidates.length });
+}
+
+/** Undefined for a protocol that this build does not know. */
+export function decodeNatSource(
+  key: NatSourceRecord,
+  value: NatCandidatesRecord,
+): NatSource | undefined {
+  const protocol = nameOf(PROTOCOL_CODES, key.l4Proto);
+  if (protocol === undefined) return undefined;
+  const candidates = value.ports.slice(0, value.count).map((port, index) => {
+    const vip = addressFromBytes(value.vips.slice(index * 16, (index + 1) * 16));
+    return { vip, port };
+  });
+  return { address: addressFromBytes(key.address), port: key.port, protocol, candidates };
+}
+
 export function backendRecord(
   service: ProgrammedService,
   backend: ProgrammedBackend,
@@ -109,7 +144,7 @@ export function backendRecord(
     generation: backend.generation,
     state: STATE_CODES[backend.state],
     ...quicFields(service.quic),
-    ...encodeWay(backend, own),
+    ...encodeWay(backend, service.port, own),
   };
 }
 

@@ -5,7 +5,6 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import {
   ip,
   IPV4,
-  IPV6,
   neighbourEntries,
   PLANS,
   UPLINK,
@@ -109,13 +108,28 @@ describe('reconcile', () => {
       service({ vip, backends: [backend(6), routed, unrouted] }),
     );
     fixture.dataplane.reconcile(wanted, TIMEOUTS);
-    expect(new Set(await managed())).toEqual(new Set([IPV4.backend(6), IPV6.backend(6)]));
+    const hops = PLANS.flatMap(({ backend, router }) => [backend(6), router]);
+    expect(new Set(await managed()), 'a router is, for what is behind it').toEqual(new Set(hops));
 
     await ip([`neigh del ${IPV4.backend(6)} dev ${UPLINK}`]);
     await fixture.dataplane.maintain();
     expect(await managed(), 'an entry that was lost is put back').toContain(IPV4.backend(6));
     fixture.dataplane.reconcile([], TIMEOUTS);
     expect(await managed()).toEqual([]);
+  });
+
+  test('with nat the default gateways are kept resolved, for replies to clients', async () => {
+    const gateways = ['10.1.0.250', '2001:db8:1::fa'];
+    await ip(gateways.map((each) => `route add default via ${each}`));
+    const backends = [{ address: IPV4.backend(6), mode: 'nat' as const }];
+    fixture.dataplane.reconcile([service({ vip: IPV4.vip, backends })], TIMEOUTS);
+    await fixture.dataplane.settled();
+    const entries = await neighbourEntries();
+    for (const each of gateways) expect(entries.get(each)).toHaveProperty('managed');
+    fixture.dataplane.reconcile([], TIMEOUTS);
+    await fixture.dataplane.settled();
+    await ip(gateways.map((each) => `route del default via ${each}`));
+    expect([...(await neighbourEntries()).keys()]).not.toContain(gateways[0]);
   });
 
   test('a write that failed is made good by the next call', async () => {

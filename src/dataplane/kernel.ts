@@ -39,6 +39,7 @@ import {
 } from './libbpf.ts';
 import { KernelFlows, readSome } from './kernel-flows.ts';
 import { NodeMaps } from './maps.ts';
+import { featuresOf, NatTable } from './nat-sources.ts';
 import { Neighbours } from './neighbours.ts';
 import type { Allocators } from './plan.ts';
 import {
@@ -83,6 +84,9 @@ export class KernelDataplane implements Dataplane {
   readonly #allocators: Allocators;
   readonly #adopted: readonly WantedService[];
   readonly #neighbours = new Neighbours();
+  readonly #nat: NatTable;
+  /** Bits of enum feature. */
+  #features = 0;
   /** What runs in the background; see `settled`. */
   #background: Promise<void> = Promise.resolve();
   readonly #logger: Logger;
@@ -113,7 +117,8 @@ export class KernelDataplane implements Dataplane {
     this.#maps = new NodeMaps(object, { ipv4: options.ipv4, ipv6: options.ipv6 });
     this.#flows = [object.map('flows4'), object.map('flows6')];
 
-    const { services, generations } = this.#maps.adopt();
+    const { services, generations, natSources } = this.#maps.adopt();
+    this.#nat = new NatTable(this.#maps, natSources);
     this.#allocators = {
       services: new Slots(limits.services),
       backends: new Slots(limits.backends),
@@ -141,8 +146,11 @@ export class KernelDataplane implements Dataplane {
   }
 
   reconcile(services: readonly WantedService[], timeouts: FlowTimeouts): ReconcileResult {
-    if (this.#timeouts !== timeouts) {
+    // On before the first packet that needs them, off after the last.
+    const features = this.#features | featuresOf(services);
+    if (this.#timeouts !== timeouts || this.#features !== features) {
       this.#timeouts = timeouts;
+      this.#features = features;
       this.#writeSettings(this.#vips);
     }
     const result = reconcileServices(
@@ -151,6 +159,7 @@ export class KernelDataplane implements Dataplane {
         programmed: this.#programmed,
         vips: this.#vips,
         allocators: this.#allocators,
+        nat: this.#nat,
         writeVips: (vips) => {
           this.#writeSettings(vips);
         },
@@ -159,10 +168,21 @@ export class KernelDataplane implements Dataplane {
     );
     if (result.writes > 0) {
       this.#names = undefined;
+      this.#settleFeatures();
       const addresses = [...this.#programmed.values()].flatMap((each) => [...each.backends.keys()]);
-      this.#manageNeighbours(this.#neighbours.set(new Set(addresses)));
+      this.#manageNeighbours(this.#neighbours.set(new Set(addresses), this.#features !== 0));
     }
     return result;
+  }
+
+  #settleFeatures(): void {
+    const programmed = [...this.#programmed.values()];
+    const features = featuresOf(
+      programmed.map(({ backends }) => ({ backends: backends.values() })),
+    );
+    if (features === this.#features) return;
+    this.#features = features;
+    this.#writeSettings(this.#vips);
   }
 
   #writeSettings(vips: ReadonlySet<Address>): void {
@@ -192,6 +212,7 @@ export class KernelDataplane implements Dataplane {
       probeSource4: addressBytes(this.#path.source4),
       probeSource6: addressBytes(this.#path.source6),
       probeSourceMac: parseMac(this.#path.sourceMac),
+      features: this.#features,
       probeBase4: addressBytes(this.#path.base4),
       probeBase6: addressBytes(this.#path.base6),
       vipFilter: vipFilter(vips),
@@ -330,7 +351,7 @@ export class KernelDataplane implements Dataplane {
     // What stays at work needs its neighbours.
     await this.settled();
     if (how === 'detach') {
-      await this.#neighbours.set(new Set());
+      await this.#neighbours.set(new Set(), false);
       removePins(this.#options.bpffs);
       await removeProbePath();
     }

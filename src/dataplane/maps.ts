@@ -8,7 +8,11 @@ import {
   encodeService,
   encodeSettings,
   encodeTunnelSource as encodeTunnelSourceRecord,
+  NAT_CANDIDATES_BYTES,
+  NAT_SOURCE_BYTES,
   readBackend,
+  readNatCandidates,
+  readNatSource,
   readService,
   readServiceKey,
   readSweep,
@@ -30,7 +34,10 @@ import {
   decodeAdmission,
   decodeBackend,
   decodeKey,
+  decodeNatSource,
   encodeKey,
+  encodeNatSourceKey,
+  encodeNatSourceValue,
   encodeVipKey,
   formatMac,
   isGuarded,
@@ -40,6 +47,7 @@ import {
 } from './encode.ts';
 import { encodeTunnelSource, type OwnAddresses } from './encode-forwarding.ts';
 import { closeFd, createInnerArray, possibleCpus, type BpfMap, type BpfObject } from './libbpf.ts';
+import type { NatSource } from './nat-sources.ts';
 import type { ProgrammedBackend, ProgrammedService } from './plan.ts';
 import { QuicServers } from './quic-servers.ts';
 import { SourceRules } from './source-rules.ts';
@@ -59,6 +67,7 @@ export interface AdoptedMaps {
   readonly services: readonly ProgrammedService[];
   /** By slot: the last generation, for used and unused slots alike. */
   readonly generations: Uint16Array;
+  readonly natSources: readonly NatSource[];
 }
 
 const U32_BYTES = 4;
@@ -83,6 +92,7 @@ export class NodeMaps {
   readonly #admissions: BpfMap;
   readonly #sources: SourceRules;
   readonly #quicServers: QuicServers;
+  readonly #natSources: BpfMap;
   readonly #own: OwnAddresses;
 
   /** `own`: the addresses of this node, which tunnels come from. */
@@ -99,6 +109,7 @@ export class NodeMaps {
     this.#admissions = object.map('admissions');
     this.#sources = new SourceRules(object);
     this.#quicServers = new QuicServers(object);
+    this.#natSources = object.map('nat_sources');
   }
 
   writeSettings(settings: Settings): void {
@@ -219,6 +230,27 @@ export class NodeMaps {
     this.#services.delete(encodeVipKey(vip));
   }
 
+  putNatSource(source: NatSource): void {
+    this.#natSources.update(encodeNatSourceKey(source), encodeNatSourceValue(source));
+  }
+
+  removeNatSource(source: NatSource): void {
+    this.#natSources.delete(encodeNatSourceKey(source));
+  }
+
+  #adoptNatSources(): NatSource[] {
+    const sources: NatSource[] = [];
+    this.#natSources.readAll((keys, values, count) => {
+      for (let i = 0; i < count; i += 1) {
+        const key = readNatSource(keys, i * NAT_SOURCE_BYTES);
+        const value = readNatCandidates(values, i * NAT_CANDIDATES_BYTES);
+        const source = decodeNatSource(key, value);
+        if (source !== undefined) sources.push(source);
+      }
+    });
+    return sources;
+  }
+
   /** What an earlier supervisor left: enough to go on without moving a flow. */
   adopt(): AdoptedMaps {
     const generations = new Uint16Array(this.#backends.maxEntries);
@@ -255,7 +287,7 @@ export class NodeMaps {
         });
       }
     });
-    return { services, generations };
+    return { services, generations, natSources: this.#adoptNatSources() };
   }
 
   #admissionOf(service: number): Admission {

@@ -4,6 +4,7 @@ import { address, formatPrefix, parsePrefix, type Address } from '../model/addre
 import { ruleText, type SourceRule } from '../model/admission.ts';
 import { serviceId } from '../model/service.ts';
 import type { WantedService } from './dataplane.ts';
+import { NatTable, type NatMaps } from './nat-sources.ts';
 import type { ProgrammedBackend } from './plan.ts';
 import { reconcileServices, type ReconcileContext, type WritableMaps } from './reconcile.ts';
 import { Slots } from './slots.ts';
@@ -11,7 +12,7 @@ import { Slots } from './slots.ts';
 const LIMITS = { services: 4, backends: 6 };
 
 /** Maps that write down what is written, and fail where they are told to. */
-class RecordingMaps implements WritableMaps {
+class RecordingMaps implements WritableMaps, NatMaps {
   readonly log: string[] = [];
   /** What a packet would find. */
   readonly vips = new Set<Address>();
@@ -91,6 +92,13 @@ class RecordingMaps implements WritableMaps {
     this.#write('removeVip', vip);
     this.vips.delete(vip);
   };
+  readonly putNatSource: NatMaps['putNatSource'] = ({ address: from, port, candidates }) => {
+    const texts = candidates.map((each) => `${each.vip}:${each.port}`);
+    this.#write('putNatSource', `${from}:${port} -> ${texts.join()}`);
+  };
+  readonly removeNatSource: NatMaps['removeNatSource'] = ({ address: from, port }) => {
+    this.#write('removeNatSource', `${from}:${port}`);
+  };
   readonly writeVips = (vips: ReadonlySet<Address>) => {
     this.#write('writeVips', [...vips].join());
     this.filter = new Set(vips);
@@ -112,6 +120,7 @@ function setUp(): { maps: RecordingMaps; context: ReconcileContext } {
       backends: new Slots(LIMITS.backends),
       generations: new Uint16Array(LIMITS.backends),
     },
+    nat: new NatTable(maps),
     writeVips: maps.writeVips,
   };
   return { maps, context };
@@ -258,6 +267,41 @@ describe('the order of writes', () => {
     maps.log.length = 0;
     reconcileServices(context, [service(1, 443, [1])]);
     expect(maps.log).toEqual(['removeService tcp/192.0.2.1:80', 'clearBackends 0']);
+  });
+});
+
+describe('a backend in mode nat', () => {
+  const nat = (vip: number, port: number): WantedService => {
+    const plain = service(vip, 80, [1]);
+    const [backend] = plain.backends;
+    return { ...plain, backends: [{ ...backend!, mode: 'nat', forwarding: { port } }] };
+  };
+
+  test('is expected before packets go to it, and for as long as they do', () => {
+    const { maps, context } = setUp();
+    reconcileServices(context, [nat(1, 8080)]);
+    expect(maps.log.slice(2, 4)).toEqual([
+      'putNatSource 10.0.0.1:8080 -> 192.0.2.1:80',
+      'putBackends 0',
+    ]);
+    maps.log.length = 0;
+    expect(reconcileServices(context, [nat(1, 8081)])).toMatchObject({ writes: 3, failures: [] });
+    expect(maps.log).toEqual([
+      'putNatSource 10.0.0.1:8081 -> 192.0.2.1:80',
+      'putBackends 0',
+      'removeNatSource 10.0.0.1:8080',
+    ]);
+  });
+
+  test('is not used while its replies are not', () => {
+    const { maps, context } = setUp();
+    maps.broken = new Set(['putNatSource']);
+    const wanted = [nat(1, 8080), service(2, 80, [2])];
+    const first = reconcileServices(context, wanted);
+    expect(first.failures).toEqual(['NAT: putNatSource failed']);
+    expect([...first.programmed]).toEqual(['tcp/192.0.2.2:80']);
+    maps.broken = new Set();
+    expect(reconcileServices(context, wanted).programmed.size).toBe(2);
   });
 });
 

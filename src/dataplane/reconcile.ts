@@ -7,6 +7,7 @@ import type { Address } from '../model/address.ts';
 import type { ServiceId } from '../model/service.ts';
 import type { ReconcileResult, WantedService } from './dataplane.ts';
 import type { NodeMaps } from './maps.ts';
+import type { NatTable } from './nat-sources.ts';
 import { planService, type Allocators, type ProgrammedService, type ServicePlan } from './plan.ts';
 
 /** What the maps are known to hold. */
@@ -33,6 +34,8 @@ export interface ReconcileContext {
   /** VIPs that have a record in the maps and their bit in the filter. */
   readonly vips: Set<Address>;
   readonly allocators: Allocators;
+  /** What replies of nat backends come from. */
+  readonly nat: NatTable;
   /** Writes the settings with a filter for exactly these VIPs. */
   readonly writeVips: (vips: ReadonlySet<Address>) => void;
 }
@@ -74,11 +77,21 @@ export function reconcileServices(
     closeVips(context, vips, tally);
     openVips(context, vips, tally);
   });
-  const ready = plans.filter(({ next }) => context.vips.has(next.vip));
+  const expected = new Map(context.programmed);
+  for (const { next } of plans) expected.set(next.id, next);
+  const natReady = attempt(tally, 'NAT', () => {
+    tally.writes += context.nat.add(expected.values());
+  });
+  const ready = plans.filter(
+    ({ next }) => context.vips.has(next.vip) && (natReady || !needsNat(next)),
+  );
   for (const plan of new Set(plans).difference(new Set(ready))) giveBack(context, plan);
   for (let from = 0; from < ready.length; from += PLANS_PER_PART) {
     carryOut(context, ready.slice(from, from + PLANS_PER_PART), tally);
   }
+  attempt(tally, 'NAT', () => {
+    tally.writes += context.nat.settle(context.programmed.values());
+  });
 
   // A plan that was carried out is what the service is programmed as.
   for (const { next } of plans) {
@@ -95,11 +108,18 @@ function vipsOf(services: Iterable<ProgrammedService>): Set<Address> {
   return new Set(Array.from(services, ({ vip }) => vip));
 }
 
-function attempt(tally: Tally, what: string, action: () => void): void {
+function needsNat({ backends }: ProgrammedService): boolean {
+  return [...backends.values()].some(({ mode }) => mode === 'nat');
+}
+
+/** False when it failed. */
+function attempt(tally: Tally, what: string, action: () => void): boolean {
   try {
     action();
+    return true;
   } catch (error) {
     tally.failures.push(`${what}: ${errorMessage(error)}`);
+    return false;
   }
 }
 
