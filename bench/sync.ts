@@ -1,47 +1,39 @@
 /**
  * `npm run bench:sync`: flow sync from the data plane's ring buffer of one node to the flow table of
  * another, with the real engine, seal, UDP on loopback and kernel tables; both nodes in one process,
- * on one core. Beside it, in the same run, the bare batch update of a kernel map.
+ * on one core, but for snapshots, which come from a second process. Beside it, in the same run, the
+ * bare batch update of a kernel map.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { encodeFlow, FLOW_BYTES, FLOW4_KEY_BYTES } from '../src/abi/abi.generated.ts';
-import { KernelFlows } from '../src/dataplane/kernel-flows.ts';
 import { BpfObject } from '../src/dataplane/libbpf.ts';
-import { NatTable } from '../src/dataplane/nat-sources.ts';
-import { NodeMaps } from '../src/dataplane/maps.ts';
-import { reconcileServices, type Programmed } from '../src/dataplane/reconcile.ts';
-import { SlotNames } from '../src/dataplane/slot-names.ts';
-import { Slots } from '../src/dataplane/slots.ts';
-import { systemClock } from '../src/lib/clock.ts';
-import { silentLogger } from '../src/lib/logger.ts';
-import { address, type Address, type Family } from '../src/model/address.ts';
-import { FlowChange, SharedFlowState, type FlowBatch } from '../src/model/flow-batch.ts';
-import { allocateColumns, addressLength, sliceBatch } from '../src/peers/batch.ts';
+import type { Family } from '../src/model/address.ts';
+import type { FlowBatch } from '../src/model/flow-batch.ts';
+import { sliceBatch } from '../src/peers/batch.ts';
 import type { FlowTable, MergeTally } from '../src/peers/flow-table.ts';
-import { randomNonce } from '../src/peers/keys.ts';
 import { DATAGRAM_BYTES_MAX } from '../src/peers/seal-header.ts';
 import { Opener, Sealer } from '../src/peers/seal.ts';
-import { TcpSnapshotTransport } from '../src/peers/snapshot-tcp.ts';
-import { FlowSync } from '../src/peers/sync.ts';
-import { UnicastLink } from '../src/peers/unicast.ts';
 import { RESEND_BYTES, splitFlows } from '../src/peers/wire-split.ts';
 import { decodeMessage } from '../src/peers/wire.ts';
 import { whole } from '../testbed/options.ts';
 import { inside, makePlace, takeCpu } from './place.ts';
 import { BUILD_FOLDER } from './replay.ts';
-import { NODE, SERVICES } from './scene.ts';
+import { NODE } from './scene.ts';
+import { Giver } from './sync-orders.ts';
+import {
+  KEYS,
+  NotingTable,
+  openTable,
+  ROWS_PER_BATCH,
+  syncOf,
+  syntheticFlows,
+} from './sync-scene.ts';
+import { joinWhile } from './sync-snapshot.ts';
 
-const KEYS = [new Uint8Array(32).map((_, i) => i)];
-const LOOPBACK = address('127.0.0.1');
-const PORTS = [7483, 7484] as const;
-const ROWS_PER_BATCH = 8192;
-
-const { flows, seconds } = new Command('bench:sync')
-  .description(
-    'Flow sync between two nodes on one core. README.md beside this says how to read it.',
-  )
+const { flows, seconds, live } = new Command('bench:sync')
+  .description('Flow sync between two nodes. README.md beside this says how to read it.')
   .option(
     '--flows <n>',
     'flows of the throughput and snapshot runs',
@@ -49,85 +41,49 @@ const { flows, seconds } = new Command('bench:sync')
     1_000_000,
   )
   .option('--seconds <n>', 'length of each delay run', whole(1, 60), 5)
+  .option(
+    '--live <n>',
+    'flows that are replaced by new ones each second of a snapshot',
+    whole(1, 200_000),
+    20_000,
+  )
   .parse()
-  .opts<{ flows: number; seconds: number }>();
+  .opts<{ flows: number; seconds: number; live: number }>();
 
 async function bench(): Promise<void> {
   await makePlace([NODE.ipv4, NODE.ipv6]);
+  await joins();
   console.log(await takeCpu());
   console.log(`bare batch update of a map:       ${perSecond(bareUpdates(), flows)} flows/s`);
   for (const family of ['ipv4', 'ipv6'] as const) {
     const sent = sealAll(family);
-    const receiver = openTable();
+    const receiver = openTable(flows);
     const applied = applyAll(sent.datagrams, receiver.table);
     console.log(
       `${family}: sealed ${perSecond(sent.ms, flows)} flows/s, ` +
         `opened and applied ${perSecond(applied, flows)} flows/s, ` +
         `${(sent.bytes / flows).toFixed(1)} bytes a flow`,
     );
-    if (family === 'ipv4') console.log(`snapshot to a joiner: ${await snapshotMs(receiver)}`);
     receiver.close();
   }
   for (const ratePerS of [10_000, 100_000]) await delays(ratePerS);
 }
 
-interface OpenTable {
-  readonly table: KernelFlows;
-  close(): void;
-}
-
-/** A node's flow tables in the kernel, with the scene's services; nothing is attached. */
-function openTable(): OpenTable {
-  const object = new BpfObject(`${BUILD_FOLDER}/lb.bpf.o`);
-  const sizes = { services: 128, rings: 64, relay_buckets: 64, backends: 1024 };
-  const flowSizes = { flows4: 2 * flows, flows6: 2 * flows, embryonic4: 1024, embryonic6: 1024 };
-  const all = { ...sizes, ...flowSizes, backends_local: 1024 };
-  for (const [map, entries] of Object.entries(all)) object.setMaxEntries(map, entries);
-  object.load();
-  const programmed: Programmed = new Map();
-  const allocators = {
-    services: new Slots(64),
-    backends: new Slots(1024),
-    generations: new Uint16Array(1024),
-  };
-  const maps = new NodeMaps(object, { ipv4: undefined, ipv6: undefined });
-  const vips = new Set<Address>();
-  const nat = new NatTable(maps);
-  const writeVips = (): undefined => undefined;
-  reconcileServices({ maps, programmed, allocators, vips, nat, writeVips }, SERVICES);
-  const table = new KernelFlows(
-    object,
-    () => new SlotNames(programmed),
-    () => 0,
-  );
-  return {
-    table,
-    close() {
-      table.close();
-      object.close();
-    },
-  };
-}
-
-/** Flows that differ in the client's address and port, to the scene's first service of the family. */
-function syntheticFlows(family: Family, from: number, count: number): FlowBatch {
-  const service = SERVICES.find((each) => each.vip.includes(':') === (family === 'ipv6'));
-  if (service === undefined) throw new RangeError(`the scene has no service of ${family}`);
-  const backends = service.backends.map((backend) => backend.address);
-  const columns = allocateColumns(family, count);
-  const width = addressLength(family);
-  const clients = new DataView(columns.clientAddress.buffer, columns.clientAddress.byteOffset);
-  for (let row = 0; row < count; row += 1) {
-    if (width === 16) clients.setUint32(row * width, 0x20010db8);
-    clients.setUint32(row * width + width - 4, 0x0b000000 + ((from + row) >>> 10));
-    columns.clientPort[row] = 1024 + ((from + row) & 1023);
-    columns.backend[row] = row % backends.length;
-    columns.change[row] = FlowChange.open;
-    columns.state[row] = SharedFlowState.tcpEstablished;
+/**
+ * Before this process takes a CPU for itself, ahead of everything: the kernel's own threads, which
+ * carry packets from one node to the other, would have to wait for it, too.
+ */
+async function joins(): Promise<void> {
+  const giver = new Giver();
+  try {
+    await giver.ask({ kind: 'fill', flows });
+    for (const ratePerS of [0, live]) {
+      const joining = await joinWhile(giver, flows, ratePerS);
+      console.log(`joining, ${ratePerS} flows/s replaced: ${joining}; load ${loadNow()}`);
+    }
+  } finally {
+    giver.stop();
   }
-  const { vip, protocol, port } = service;
-  const destinations = [{ vip, protocol, port }];
-  return { family, count, destinations, backends, ...columns };
 }
 
 /** Milliseconds for the least that any sync could do: write the entries, a system call for thousands. */
@@ -191,45 +147,6 @@ function applyAll(datagrams: readonly Uint8Array[], table: FlowTable): number {
   return elapsedMs;
 }
 
-function syncOf(index: 0 | 1, table: FlowTable): FlowSync {
-  const peers = PORTS.map((port) => ({ address: LOOPBACK, port }));
-  return new FlowSync({
-    node: `lb${index + 1}`,
-    incarnation: Date.now(),
-    keys: KEYS,
-    cluster: 'bench',
-    softwareVersion: 'bench',
-    configDigest: () => 'bench',
-    table,
-    link: new UnicastLink({ local: { address: LOOPBACK, port: PORTS[index] }, peers }),
-    snapshots: new TcpSnapshotTransport({ address: LOOPBACK, port: PORTS[index] }),
-    inject: () => undefined,
-    clock: systemClock,
-    logger: silentLogger,
-    joinDeadlineMs: 60_000,
-    random: Math.random,
-    nonce: randomNonce,
-  });
-}
-
-/** From the joiner's start to its gate, the time in which it listens for peers among it. */
-async function snapshotMs(giver: OpenTable): Promise<string> {
-  const joiner = openTable();
-  const [one, two] = [syncOf(0, giver.table), syncOf(1, joiner.table)];
-  await one.start();
-  while (!one.gate().open) await sleep(10);
-  const startMs = performance.now();
-  await two.start();
-  while (!two.gate().open) await sleep(5);
-  const elapsedMs = performance.now() - startMs;
-  const { flows: found } = await joiner.table.digest();
-  await two.stop();
-  await one.stop();
-  joiner.close();
-  const by = two.status().self.syncedBy ?? 'nothing';
-  return `${found} flows in ${elapsedMs.toFixed(0)} ms, synced by ${by}`;
-}
-
 /** A table that opens flows at a rate, and notes when. */
 class OpeningTable implements FlowTable {
   readonly openedAtMs: number[] = [];
@@ -279,43 +196,9 @@ class OpeningTable implements FlowTable {
   }
 }
 
-/** Notes when each flow has been merged into the kernel's table. */
-class NotingTable implements FlowTable {
-  readonly #table: FlowTable;
-  readonly #noted: (row: number, atMs: number) => void;
-
-  constructor(table: FlowTable, noted: (row: number, atMs: number) => void) {
-    this.#table = table;
-    this.#noted = noted;
-  }
-
-  drainChanges(limit: number): { batches: readonly FlowBatch[]; lost: number } {
-    return this.#table.drainChanges(limit);
-  }
-
-  merge(batch: FlowBatch): MergeTally {
-    const tally = this.#table.merge(batch);
-    const atMs = performance.now();
-    const clients = new DataView(batch.clientAddress.buffer, batch.clientAddress.byteOffset);
-    for (let row = 0; row < batch.count; row += 1) {
-      const high = clients.getUint32(row * 4) - 0x0b000000;
-      this.#noted(high * 1024 + ((batch.clientPort[row] ?? 0) - 1024), atMs);
-    }
-    return tally;
-  }
-
-  read(buckets?: ReadonlySet<number>): AsyncIterable<FlowBatch> {
-    return this.#table.read(buckets);
-  }
-
-  digest(): ReturnType<FlowTable['digest']> {
-    return this.#table.digest();
-  }
-}
-
 /** Established here to known there, at so many new flows a second. */
 async function delays(ratePerS: number): Promise<void> {
-  const receiver = openTable();
+  const receiver = openTable(flows);
   const source = new OpeningTable(ratePerS, ratePerS * seconds);
   const delaysMs: number[] = [];
   const sink = new NotingTable(receiver.table, (row, atMs) => {

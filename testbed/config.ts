@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { stringify } from 'yaml';
+import { address } from '../src/model/address.ts';
 import type { BirdOptions } from './bird.ts';
 import { BPFFS, FILES } from './places.ts';
 import {
@@ -20,6 +21,7 @@ import {
 
 export const GOBGP_PORT = 50051;
 export const SYNC_PORT = 7483;
+export const SYNC_GROUP = address('239.83.75.78');
 
 /** A document or a part of one, in the vocabulary of config/README.md. */
 export type Document = Readonly<Record<string, unknown>>;
@@ -133,7 +135,7 @@ function peerDocument(shape: Topology, bgp: BirdOptions): Document {
 function syncDocument(shape: Topology, how: 'multicast' | 'unicast' | 'off'): Document {
   if (how === 'off') return {};
   const peers = shape.nodes.map(({ ipv4 }) => `${ipv4}:${SYNC_PORT}`);
-  const ways = how === 'unicast' ? { peers } : { group: `239.83.75.78:${SYNC_PORT}` };
+  const ways = how === 'unicast' ? { peers } : { group: `${SYNC_GROUP}:${SYNC_PORT}` };
   return { sync: { ...ways, key_files: [syncKeyFile()] } };
 }
 

@@ -4,7 +4,8 @@ import type { StreamResult } from './traffic/report.ts';
 
 function result(atMs: number, backend: string | null): StreamResult {
   const error = backend === null ? 'timeout' : null;
-  return { kind: 'result', atMs, url: 'http://10.83.100.1/', backend, error, latencyMs: 2 };
+  const port = backend === null ? null : 40_000;
+  return { kind: 'result', atMs, url: 'http://10.83.100.1/', backend, port, error, latencyMs: 2 };
 }
 
 describe('packets a second', () => {

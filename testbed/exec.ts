@@ -16,6 +16,7 @@ const RUN_TIMEOUT_MS = 10_000;
 const PROGRAMS = {
   ip: 'iproute2',
   bridge: 'iproute2',
+  ss: 'iproute2',
   nsenter: 'util-linux',
   ethtool: 'ethtool',
   bird: 'bird2',

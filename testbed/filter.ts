@@ -7,6 +7,8 @@ import type { Site } from './topology.ts';
 
 /** Rules that are in force. */
 export interface Filter extends AsyncDisposable {
+  /** Packets that rules with a `counter` have met, while they are in force. */
+  packets(): Promise<number>;
   /** Takes the rules back. Idempotent. */
   lift(): Promise<void>;
 }
@@ -46,5 +48,23 @@ async function install(
     isLifted = true;
     await run(['nft', 'delete', 'table', family, name], { namespace });
   };
-  return { lift, [Symbol.asyncDispose]: lift };
+  const packets = async (): Promise<number> => {
+    const listed = await run(['nft', '-j', 'list', 'table', family, name], { namespace });
+    return countedIn(JSON.parse(listed) as Listing);
+  };
+  return { packets, lift, [Symbol.asyncDispose]: lift };
+}
+
+/** What of libnftables-json(5) is needed here. */
+interface Listing {
+  readonly nftables: readonly {
+    readonly rule?: {
+      readonly expr: readonly { readonly counter?: { readonly packets: number } }[];
+    };
+  }[];
+}
+
+function countedIn({ nftables }: Listing): number {
+  const statements = nftables.flatMap(({ rule }) => rule?.expr ?? []);
+  return statements.reduce((sum, { counter }) => sum + (counter?.packets ?? 0), 0);
 }

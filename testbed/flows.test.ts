@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { address } from '../src/model/address.ts';
-import { differences, type PlacedFlow } from './flows.ts';
+import { differences, endsOf, parseConnections, type PlacedFlow } from './flows.ts';
 
 const OPEN = { isClosing: false };
 const CLOSING = { isClosing: true };
@@ -24,4 +24,16 @@ test.each([
 ] as const)('a node that has %s', (_, one, other, count) => {
   expect(differences(one, other)).toHaveLength(count);
   expect(differences(other, one)).toHaveLength(count);
+});
+
+test('connections are read as ss prints them, in both families', () => {
+  const listed = [
+    '0      0      10.83.100.1:7000 10.83.0.2:40001',
+    '0      36     [fd83:100::1]:80 [fd83::2]:40002 ',
+    '',
+  ].join('\n');
+  expect(parseConnections(listed).map(endsOf)).toEqual([
+    '10.83.0.2 40001 10.83.100.1 7000',
+    'fd83::2 40002 fd83:100::1 80',
+  ]);
 });

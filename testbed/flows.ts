@@ -14,13 +14,16 @@ import {
 import { address, addressFromBytes, type Address } from '../src/model/address.ts';
 import { run } from './exec.ts';
 import { BPFFS } from './places.ts';
-import type { Named } from './topology.ts';
+import type { Named, Site } from './topology.ts';
 
-export interface PlacedFlow {
+export interface FlowEnds {
   readonly client: Address;
   readonly clientPort: number;
   readonly vip: Address;
   readonly port: number;
+}
+
+export interface PlacedFlow extends FlowEnds {
   /** Undefined: its backend's slot has been given away. */
   readonly backend: Address | undefined;
   readonly protocol: 'tcp' | 'udp';
@@ -72,6 +75,32 @@ export function differences(
     if (isSame || isEverywhereClosing) return [];
     return [`${key}: ${said(here)}, and ${said(there)}`];
   });
+}
+
+/** A flow by its ends, as one text. */
+export function endsOf({ client, clientPort, vip, port }: FlowEnds): string {
+  return `${client} ${clientPort} ${vip} ${port}`;
+}
+
+/** The established TCP connections in a backend's kernel: what it serves, whatever balancers say. */
+export async function servedBy({ namespace }: Site): Promise<readonly FlowEnds[]> {
+  return parseConnections(await run(['ss', '-Htn', 'state', 'established'], { namespace }));
+}
+
+/** Lines of ss(8) without a state: two queues, the own end and the other. */
+export function parseConnections(listed: string): readonly FlowEnds[] {
+  return listed.split('\n').flatMap((line) => {
+    const [, , own, other] = line.trim().split(/\s+/);
+    const [to, from] = [parseEnd(own ?? ''), parseEnd(other ?? '')];
+    if (to === undefined || from === undefined) return [];
+    return [{ client: from.host, clientPort: from.port, vip: to.host, port: to.port }];
+  });
+}
+
+/** `192.0.2.1:80` or `[2001:db8::1]:80`. */
+function parseEnd(end: string): { readonly host: Address; readonly port: number } | undefined {
+  const [, host, port] = /^\[?([0-9a-f.:]+?)\]?:(\d+)$/.exec(end) ?? [];
+  return host === undefined ? undefined : { host: address(host), port: Number(port) };
 }
 
 function said(flow: PlacedFlow | undefined): string {

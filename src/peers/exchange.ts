@@ -1,6 +1,6 @@
 /**
  * Snapshots under way: those that this node gives, the one that it takes, and the rows of that one
- * that wait to be merged. Bounded: the stream is read on only when its last rows are in the table.
+ * that wait to be merged. Bounded: while one batch is merged the next is made ready, and no more.
  */
 import type { Clock } from '../lib/clock.ts';
 import { errorMessage } from '../lib/errors.ts';
@@ -9,7 +9,7 @@ import type { FlowBatch } from '../model/flow-batch.ts';
 import { sliceBatch } from './batch.ts';
 import type { FlowTable } from './flow-table.ts';
 import type { Candidate } from './join.ts';
-import { SNAPSHOTS_SERVED_MAX } from './limits.ts';
+import { SNAPSHOT_BATCHES_WAITING_MAX, SNAPSHOTS_SERVED_MAX } from './limits.ts';
 import type { FrameStream, SnapshotTransport } from './link.ts';
 import type { Hello } from './message.ts';
 import { olderBy } from './rows.ts';
@@ -37,7 +37,6 @@ export interface TakeOutcome {
 interface WaitingRows {
   batch: FlowBatch;
   readonly receivedAtMs: number;
-  readonly merged: () => void;
 }
 
 export class SnapshotExchange {
@@ -45,7 +44,10 @@ export class SnapshotExchange {
   readonly #serving = new Set<FrameStream>();
   #taking: AbortController | undefined;
   #outcome: TakeOutcome | undefined;
-  #waiting: WaitingRows | undefined;
+  /** The oldest first. */
+  readonly #waiting: WaitingRows[] = [];
+  /** Lets the stream be read on, when it waits for that. */
+  #makeRoom: (() => void) | undefined;
   #percent: number | undefined;
 
   constructor(parts: ExchangeParts) {
@@ -62,7 +64,7 @@ export class SnapshotExchange {
   }
 
   get waitingRows(): number {
-    return this.#waiting?.batch.count ?? 0;
+    return this.#waiting.reduce((sum, { batch }) => sum + batch.count, 0);
   }
 
   listen(): Promise<void> {
@@ -99,8 +101,9 @@ export class SnapshotExchange {
     );
   }
 
-  /** How the last one ended; once. */
+  /** How the last one ended, once: when its last rows have been taken, too. */
   takeOutcome(): TakeOutcome | undefined {
+    if (this.#waiting.length > 0) return undefined;
     const outcome = this.#outcome;
     this.#outcome = undefined;
     return outcome;
@@ -108,15 +111,15 @@ export class SnapshotExchange {
 
   /** Rows to be merged now, with their ages as of now; at most so many. */
   takeRows(rowsMax: number, nowMs: number): FlowBatch | undefined {
-    const waiting = this.#waiting;
+    const [waiting] = this.#waiting;
     if (waiting === undefined) return undefined;
-    const { batch, receivedAtMs, merged } = waiting;
+    const { batch, receivedAtMs } = waiting;
     this.#parts.counters.snapshotRows += Math.min(rowsMax, batch.count);
     if (batch.count > rowsMax) {
       waiting.batch = sliceBatch(batch, rowsMax, batch.count);
     } else {
-      this.#waiting = undefined;
-      merged();
+      this.#waiting.shift();
+      this.#makeRoom?.();
     }
     return olderBy(sliceBatch(batch, 0, rowsMax), nowMs - receivedAtMs);
   }
@@ -126,18 +129,20 @@ export class SnapshotExchange {
     this.#taking?.abort(new Error('this node stops'));
     this.#taking = undefined;
     this.#outcome = undefined;
-    this.#waiting?.merged();
-    this.#waiting = undefined;
+    this.#waiting.length = 0;
+    this.#makeRoom?.();
     for (const stream of this.#serving) stream.close();
   }
 
-  #accept(batch: FlowBatch): Promise<void> {
+  async #accept(batch: FlowBatch): Promise<void> {
+    this.#waiting.push({ batch, receivedAtMs: this.#parts.clock.nowMs() });
+    if (this.#waiting.length < SNAPSHOT_BATCHES_WAITING_MAX) return;
     const { promise, resolve } = Promise.withResolvers<undefined>();
-    const merged = () => {
+    this.#makeRoom = () => {
       resolve(undefined);
     };
-    this.#waiting = { batch, receivedAtMs: this.#parts.clock.nowMs(), merged };
-    return promise;
+    await promise;
+    this.#makeRoom = undefined;
   }
 
   #finish(taking: AbortController, outcome: TakeOutcome, problem?: string): void {

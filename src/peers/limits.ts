@@ -130,6 +130,8 @@ export const SNAPSHOT_IDLE_MS = 3_000;
 export const SNAPSHOTS_SERVED_MAX = 2;
 /** Payload of flows in a frame: some thousands of rows, merged in a few ticks. */
 export const SNAPSHOT_PAYLOAD_BYTES_MAX = 64 * 1024;
+/** Frames whose rows wait for a tick: with one alone, every frame would cost a whole tick. */
+export const SNAPSHOT_BATCHES_WAITING_MAX = 2;
 
 /* ICMP errors */
 

@@ -15,6 +15,7 @@ import {
   OUTBOX_ROWS_MAX,
   PEERS_MAX,
   RESENDS_PENDING_MAX,
+  SNAPSHOT_BATCHES_WAITING_MAX,
   SNAPSHOT_PAYLOAD_BYTES_MAX,
   TOMBSTONES_MAX,
 } from './limits.ts';
@@ -340,7 +341,7 @@ const QUEUE_LIMITS = {
   inboxDatagrams: INBOX_DATAGRAMS_MAX,
   outboxRows: OUTBOX_ROWS_MAX,
   answerRows: ANSWER_ROWS_MAX,
-  snapshotRows: SNAPSHOT_PAYLOAD_BYTES_MAX / strideOf('ipv4'),
+  snapshotRows: (SNAPSHOT_BATCHES_WAITING_MAX * SNAPSHOT_PAYLOAD_BYTES_MAX) / strideOf('ipv4'),
   historyBytes: HISTORY_BYTES_MAX,
   resendsPending: RESENDS_PENDING_MAX,
   gapRanges: PEERS_MAX * GAP_RANGES_MAX,

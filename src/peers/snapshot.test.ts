@@ -5,13 +5,19 @@ import { silentLogger } from '../lib/logger.ts';
 import type { FlowBatch } from '../model/flow-batch.ts';
 import { batchOf } from './fixture.ts';
 import { DIGEST_BUCKETS, type FlowTable, type MergeTally } from './flow-table.ts';
-import { MERGE_ROWS_PER_TICK_MAX, SNAPSHOT_IDLE_MS, SNAPSHOT_PAYLOAD_BYTES_MAX } from './limits.ts';
+import {
+  MERGE_ROWS_PER_TICK_MAX,
+  SNAPSHOT_IDLE_MS,
+  SNAPSHOT_PAYLOAD_BYTES_MAX,
+  SNAPSHOT_ROWS_PER_TICK_MIN,
+  TICK_MS,
+} from './limits.ts';
 import { NO_FAULTS, SimulatedNetwork } from './simulated.ts';
 import { FlowSync } from './sync.ts';
 import { seededRandom, SimulatedClock, VirtualTime } from './virtual-time.ts';
 import { strideOf } from './wire-flows.ts';
 
-const BATCH_ROWS = 2_000;
+const BATCH_ROWS = 4_000;
 const NOTHING: MergeTally = {
   added: 0,
   replaced: 0,
@@ -100,8 +106,8 @@ async function pair(flows: number) {
   return { time, network, given, taken, giver, taker };
 }
 
-/** Rows that may be under way: in the stream, in the frame that is merged, and in a batch. */
-const ROWS_UNDER_WAY_MAX = 6 * (SNAPSHOT_PAYLOAD_BYTES_MAX / strideOf('ipv4')) + BATCH_ROWS;
+/** Rows that may be under way: in the stream, in frames that wait to be merged, and in a batch. */
+const ROWS_UNDER_WAY_MAX = 7 * (SNAPSHOT_PAYLOAD_BYTES_MAX / strideOf('ipv4')) + BATCH_ROWS;
 
 describe('a large snapshot', () => {
   test('flows in bounded memory, a bounded piece at a time, while live news goes on', async () => {
@@ -128,6 +134,37 @@ describe('a large snapshot', () => {
     expect(aheadMax).toBeLessThan(ROWS_UNDER_WAY_MAX);
     expect(percents.length).toBeGreaterThan(3);
     expect(percents).toEqual(percents.toSorted((one, other) => one - other));
+  });
+
+  test('does not wait a tick for every batch', async () => {
+    const flows = 200_000;
+    const { time, taken, taker } = await pair(flows);
+    while (taken.rowsMerged === 0) await time.run(time.nowMs + 1, 1);
+    const firstMs = time.nowMs;
+    while (!taker.sync.gate().open) await time.run(time.nowMs + 1, 1);
+    expect(taken.rowsMerged).toBe(flows);
+    expect(time.nowMs - firstMs).toBeLessThan(((flows / BATCH_ROWS) * TICK_MS) / 2);
+  });
+
+  test('opens the gate when its last rows are in, however much else there is to merge', async () => {
+    const flows = 40_000;
+    const { time, given, taker } = await pair(flows);
+    const news = batchOf(
+      ...Array.from({ length: MERGE_ROWS_PER_TICK_MAX }, (_, port) => ({ port })),
+    );
+    let tookMs = 0;
+    for (;;) {
+      const gate = taker.sync.gate();
+      if (gate.open) break;
+      if (gate.reason === 'snapshot') {
+        given.changes.push(news);
+        tookMs += 1;
+      }
+      await time.run(time.nowMs + 1, 1);
+    }
+    expect(taker.sync.status().counters.snapshotRows).toBe(flows);
+    // Live rows did fill the ticks.
+    expect(tookMs).toBeGreaterThan(flows / SNAPSHOT_ROWS_PER_TICK_MIN / 2);
   });
 
   test('that stalls makes its flows no younger', async () => {

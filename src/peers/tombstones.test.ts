@@ -176,6 +176,12 @@ describe('how many are remembered', () => {
     expect(tombstones.places).toBe(8_192);
   });
 
+  test('next to all of them, while there is room for more', () => {
+    const tombstones = new Tombstones();
+    tombstones.bury(closes(0, 30_000), 1_000);
+    expect(tombstones.screen(opens(0, 30_000), 1_000).alive.count).toBeLessThan(10);
+  });
+
   test('the latest, when there are too many', () => {
     const tombstones = new Tombstones(1_024);
     tombstones.bury(closes(0, 20_000), 1_000);

@@ -11,7 +11,7 @@ import { TOMBSTONE_MS, TOMBSTONES_MAX } from './limits.ts';
 import { filterRows } from './rows.ts';
 
 const PLACES_AT_FIRST = 1_024;
-/** An entry may be in any of so many places, so that half of them can be taken. */
+/** An entry may be in any of so many places: with a quarter of all taken, next to none is overwritten. */
 const WAYS = 8;
 /**
  * A flow that was seen longer than this after its close is not refused. Shorter than what the merge
@@ -19,6 +19,8 @@ const WAYS = 8;
  * refused and once in the close that is said again, and ages by some more.
  */
 const REFUSED_SEEN_SLACK_MS = CLOSE_SEEN_SLACK_MS - 250;
+/** Half of them taken, one entry in two hundred would be overwritten while it counts. */
+const PLACES_PER_CLOSE = 4;
 
 /** Columns of one length, a power of two. Times are of this node's clock. */
 interface Places {
@@ -144,7 +146,9 @@ export class Tombstones {
       this.#counted = 0;
     }
     this.#counted += 1;
-    if (this.#counted * 2 > this.places && this.places < this.#placesMax) this.#grow();
+    if (this.#counted * PLACES_PER_CLOSE > this.places && this.places < this.#placesMax) {
+      this.#grow();
+    }
     // Each by itself: a close that comes late, or again, must not undo what is known of a later life.
     const known = this.#find(key, nowMs);
     const knownOpenedAtMs = this.#at('openedAtMs', known);

@@ -67,6 +67,8 @@ export interface StreamResult {
   readonly url: string;
   /** Null when it failed. */
   readonly backend: string | null;
+  /** Of the client; null when there was no connection. */
+  readonly port: number | null;
   readonly error: string | null;
   readonly latencyMs: number;
 }

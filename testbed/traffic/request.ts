@@ -13,6 +13,8 @@ export interface RequestOptions {
 
 export interface RequestResult {
   readonly backend: string | undefined;
+  /** Of this end of the connection; undefined when there was none. */
+  readonly port: number | undefined;
   /** Undefined when it went well. */
   readonly error: string | undefined;
   readonly latencyMs: number;
@@ -26,9 +28,10 @@ export interface RequestResult {
 export async function requestOnce(options: RequestOptions): Promise<RequestResult> {
   const startedMs = performance.now();
   const { promise, resolve } = Promise.withResolvers<RequestResult>();
+  let port: number | undefined;
   const finish = (backend: string | undefined, error: string | undefined): void => {
     clearTimeout(timer);
-    resolve({ backend, error, latencyMs: performance.now() - startedMs });
+    resolve({ backend, port, error, latencyMs: performance.now() - startedMs });
   };
   const request = httpRequest(options.url, {
     agent: false,
@@ -42,6 +45,9 @@ export async function requestOnce(options: RequestOptions): Promise<RequestResul
   }, options.timeoutMs);
   request.once('error', (error) => {
     finish(undefined, errorCode(error));
+  });
+  request.once('socket', (socket) => {
+    socket.once('connect', () => (port = socket.localPort));
   });
   request.once('response', (response) => {
     // Before the listener of http itself, which would send a FIN.

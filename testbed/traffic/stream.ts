@@ -43,17 +43,19 @@ async function sendOne(
   tell: (result: StreamResult) => void,
 ): Promise<void> {
   const atMs = Date.now();
-  const { backend, error, latencyMs } = await requestOnce({ url, timeoutMs });
+  const { backend, port, error, latencyMs } = await requestOnce({ url, timeoutMs });
   tell({
     kind: 'result',
     atMs,
     url,
     backend: backend ?? null,
+    port: port ?? null,
     error: error ?? null,
     latencyMs: Math.round(latencyMs * 100) / 100,
   });
 }
 
 function overrun(url: string): StreamResult {
-  return { kind: 'result', atMs: Date.now(), url, backend: null, error: 'overrun', latencyMs: 0 };
+  const nothing = { backend: null, port: null, latencyMs: 0 };
+  return { kind: 'result', atMs: Date.now(), url, error: 'overrun', ...nothing };
 }

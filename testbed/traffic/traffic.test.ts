@@ -98,7 +98,9 @@ describe('requests', () => {
     const sourcePort = portOf(probe);
     probe.close();
     await once(probe, 'close');
-    const { backend } = await requestOnce({ url: url('/whoami'), timeoutMs: 2000, sourcePort });
+    const options = { url: url('/whoami'), timeoutMs: 2000, sourcePort };
+    const { backend, port } = await requestOnce(options);
+    expect(port).toBe(sourcePort);
     expect(JSON.parse(backend!)).toMatchObject({ client: { address: host, port: sourcePort } });
   });
 });
