@@ -36,7 +36,7 @@ export interface OpenTable {
 /** A node's flow tables in the kernel, with the scene's services; nothing is attached. */
 export function openTable(flows: number): OpenTable {
   const object = new BpfObject(`${BUILD_FOLDER}/lb.bpf.o`);
-  const sizes = { services: 128, rings: 64, relay_buckets: 64, admissions: 64 };
+  const sizes = { services: 256, rings: 128, relay_buckets: 128, admissions: 128 };
   const slots = { backends: 1024, tunnel_sources: 1024, quic_servers: 1024, nat_sources: 1024 };
   const flowSizes = { flows4: 2 * flows, flows6: 2 * flows, embryonic4: 1024, embryonic6: 1024 };
   const all = { ...sizes, ...slots, ...flowSizes, backends_local: 1024 };
@@ -44,7 +44,7 @@ export function openTable(flows: number): OpenTable {
   object.load();
   const programmed: Programmed = new Map();
   const allocators = {
-    services: new Slots(64),
+    services: new Slots(128),
     backends: new Slots(1024),
     generations: new Uint16Array(1024),
   };

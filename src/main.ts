@@ -6,6 +6,7 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { addBackendCommand } from './cli/backend-command.ts';
 import { addDoctor } from './cli/backend-doctor.ts';
+import { addBackendReport } from './cli/backend-report.ts';
 import { checkConfig } from './cli/check.ts';
 import { detachNode } from './cli/detach.ts';
 import { showFlows } from './cli/flows.ts';
@@ -81,7 +82,9 @@ function commandLine(setExitCode: (code: number) => void): Command {
   withConfig(program.command('detach'))
     .description('take the data plane of a node that is not running off its interfaces')
     .action(detachNode);
-  addDoctor(addBackendCommand(program), setExitCode);
+  const backend = addBackendCommand(program);
+  addBackendReport(backend);
+  addDoctor(backend, setExitCode);
   program
     .command('version')
     .description('show the version')

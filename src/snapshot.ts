@@ -6,6 +6,7 @@ import type { BgpStatus } from './model/bgp.ts';
 import type { CheckHealth, HealthState } from './model/health.ts';
 import type { BackendState } from './model/service.ts';
 import type { PeersStatus } from './peers/status.ts';
+import type { ReportsStatus } from './reports/status.ts';
 
 export interface TrafficSnapshot {
   readonly packets: number;
@@ -88,6 +89,8 @@ export interface NodeSnapshot {
   readonly bgp: BgpStatus | null;
   /** Null where the document has no sync section. */
   readonly peers: PeersStatus | null;
+  /** Null where the document has no reports section. */
+  readonly reports: ReportsStatus | null;
   readonly vips: readonly VipSnapshot[];
   readonly services: readonly ServiceSnapshot[];
   readonly counters: readonly { name: string; drop: boolean; value: number; help: string }[];

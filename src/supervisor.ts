@@ -15,6 +15,7 @@ import type { HealthState, HealthView } from './model/health.ts';
 import type { Service, ServiceId } from './model/service.ts';
 import type { Gate } from './peers/join.ts';
 import type { PeersStatus } from './peers/status.ts';
+import type { ReportsStatus } from './reports/status.ts';
 import type { NodeSnapshot } from './snapshot.ts';
 import { takeSnapshot, type VipRecord } from './take-snapshot.ts';
 import { explain, type Verdict } from './vip/verdict.ts';
@@ -41,6 +42,8 @@ export interface SupervisorParts {
   readonly health: Health;
   /** Undefined: this node knows of no others. */
   readonly peers: Peers | undefined;
+  /** Left out: no backend's reports are taken. */
+  readonly reports?: { status(): ReportsStatus } | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly version: string;
@@ -294,6 +297,7 @@ export class Supervisor {
       dataplane: this.#parts.dataplane.status(),
       bgp: this.#parts.announcer?.status(),
       peers: this.#parts.peers?.status(),
+      reports: this.#parts.reports?.status(),
     });
     return this.#snapshot;
   }

@@ -13,6 +13,7 @@ import type { BgpStatus } from './model/bgp.ts';
 import type { HealthView } from './model/health.ts';
 import type { Backend, Service, ServiceId } from './model/service.ts';
 import type { PeersStatus } from './peers/status.ts';
+import type { ReportsStatus } from './reports/status.ts';
 import type {
   BackendSnapshot,
   NodeSnapshot,
@@ -44,6 +45,7 @@ export interface SnapshotInputs {
   readonly dataplane: DataplaneStatus;
   readonly bgp: BgpStatus | undefined;
   readonly peers: PeersStatus | undefined;
+  readonly reports: ReportsStatus | undefined;
 }
 
 const NO_TRAFFIC: TrafficSnapshot = { packets: 0, bytes: 0, flowsOpened: 0, flowsActive: 0 };
@@ -83,6 +85,7 @@ export function takeSnapshot(inputs: SnapshotInputs): NodeSnapshot {
     },
     bgp,
     peers: inputs.peers ?? null,
+    reports: inputs.reports ?? null,
     vips: vipSnapshots(inputs, bgp),
     services: config.cluster.services.map((service) =>
       serviceSnapshot(service, inputs, wanted.get(service.id), traffic, hits.get(service.id) ?? []),

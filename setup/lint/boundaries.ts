@@ -18,7 +18,7 @@ interface Zone extends FileSet {
 }
 
 const TESTS = '**/*.test.ts';
-const DRIVEN = ['health', 'vip', 'peers', 'bgp', 'dataplane'];
+const DRIVEN = ['health', 'vip', 'peers', 'reports', 'bgp', 'dataplane'];
 
 /** The dependency direction of src/, innermost first. The first zone that has a file owns it. */
 const ZONES: readonly Zone[] = [
@@ -37,6 +37,8 @@ const ZONES: readonly Zone[] = [
   zone('vip', ['src/vip/**'], ['lib', 'model'], ['config']),
   zone('health', ['src/health/**'], ['lib', 'model'], ['config']),
   zone('peers', ['src/peers/**'], ['lib', 'model'], ['config']),
+  // Signs with what flow sync seals with, and sends through the same sockets.
+  zone('reports', ['src/reports/**'], ['lib', 'model', 'peers'], ['config']),
   zone('bgp', ['src/bgp/**'], ['lib', 'model'], ['config']),
   zone('dataplane', ['src/dataplane/**'], ['lib', 'model', 'abi'], ['config', 'peers']),
   // What runs on a real server: no part of a node.
@@ -74,6 +76,7 @@ const DOORS: readonly Door[] = [
     ['node:crypto'],
     [
       'src/peers/{seal,keys}*.ts',
+      'src/reports/seal.ts',
       'src/{abi/emit,config/digest,console/routes/page,dataplane/maglev}.ts',
       TESTS,
       'testbed/**',
@@ -115,6 +118,7 @@ export const PURE: FileSet = {
     'src/backend/{duties,document,plan}*.ts',
     'src/health/{window,service-state,backend-health}*.ts',
     'src/peers/**',
+    'src/reports/**',
     'src/backend/doctor*.ts',
     'src/bgp/{communities,messages,paths,peers,reconcile}*.ts',
   ],
@@ -123,6 +127,8 @@ export const PURE: FileSet = {
     'src/config/{load,watch,json-schema}*.ts',
     // The edges of peers/: sockets and files.
     'src/peers/{udp,multicast,unicast,frame-stream,snapshot-tcp,keys,incarnation}*.ts',
+    // The edge of reports/: its socket.
+    'src/reports/report-link*.ts',
     // The doctor's eyes.
     'src/backend/doctor-read.ts',
     TESTS,

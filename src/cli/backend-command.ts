@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ServerMode } from '../backend/duties.ts';
 import { parseAddress, type Address } from '../model/address.ts';
 import { TUNNEL_MODES, TUNNEL_PORTS } from '../model/forwarding.ts';
+import { checkOption, intervalOption } from './backend-report.ts';
 import { showBackend } from './backend-status.ts';
 import { runBackend, type BackendCommand } from './backend.ts';
 
@@ -42,6 +43,10 @@ export function addBackendCommand(program: Command): Command {
         .choices(['auto', 'native', 'generic'])
         .default('auto'),
     )
+    .option('--report', 'also tell the nodes that this backend is healthy; needs --config', false)
+    .option('--report-name <name>', 'unique among backends (default: the host name)')
+    .addOption(intervalOption('--report-interval'))
+    .addOption(checkOption())
     .option('--state-dir <folder>', 'keeps what was changed, to be taken back', STATE_DIR)
     .option('--bpffs <folder>', 'for the pinned program, one for each namespace', BPFFS)
     .addOption(

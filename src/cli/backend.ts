@@ -1,6 +1,7 @@
 /**
- * `skein backend`: a real server's side, from options or the cluster document to a BackendServer, until
- * a signal ends it. Must never decide about the machine itself: src/backend does.
+ * `skein backend`: a real server's side, from options or the cluster document to a BackendServer, and
+ * with --report to reports of its health, until a signal ends it. Must never decide about the machine
+ * itself: src/backend does.
  */
 import { readFileSync } from 'node:fs';
 import { loadClusterFile } from '../config/load.ts';
@@ -15,6 +16,8 @@ import { systemClock } from '../lib/clock.ts';
 import { errorMessage, SkeinError } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
 import { familyOf, isUnicast, type Address } from '../model/address.ts';
+import type { LocalCheck } from '../reports/reporter.ts';
+import { openReporting, planReports, type Reporting, type ReportPlan } from './backend-report.ts';
 import { version } from './version.ts';
 import { watchDocuments } from './watch.ts';
 
@@ -31,6 +34,10 @@ export interface BackendCommand {
   readonly interface?: readonly string[];
   readonly mss: 'auto' | 'off' | number;
   readonly xdpMode: XdpModeWish;
+  readonly report: boolean;
+  readonly reportName?: string;
+  readonly reportInterval?: number;
+  readonly check?: readonly LocalCheck[];
   readonly stateDir: string;
   readonly bpffs: string;
   readonly logLevel: string;
@@ -40,29 +47,24 @@ export interface BackendCommand {
 export async function runBackend(command: BackendCommand): Promise<void> {
   checkCommand(command);
   const logger = createLogger({ level: command.logLevel });
-  const duties = await readDuties(command);
-  const { interfaces, duties: first } = duties;
-  const { stateDir, bpffs, xdpMode, mss } = command;
+  const wanted = await readWanted(command);
   const stopped = stopSignal(command);
-  const server = await BackendServer.start(first, {
-    interfaces,
-    stateDir,
-    bpffs,
-    xdpMode,
-    mss,
-    logger,
+  // Opened first, since it changes nothing that would have to be taken back where it fails.
+  const reporting = wanted.report && (await openReporting(wanted.report, logger));
+  const server = await startServer(command, wanted, logger).catch(async (error: unknown) => {
+    await reporting?.stop();
+    throw error;
   });
-  const watching = watch(command, interfaces, server, logger);
-  const { vips, interfaces: attached, clamps } = server.status();
-  for (const { name } of attached.filter((each) => each.xdpMode === 'generic')) {
-    logger.warn(
-      { interface: name },
-      'the driver takes no native XDP: tunnels are taken apart more slowly',
-    );
-  }
-  logger.info({ version, pid: process.pid, vips, attached, clamps }, 'backend is ready');
+  // Only now would packets that follow a report find their VIP.
+  reporting?.begin();
+  const watching = watch(command, wanted, { server, reporting }, logger);
+  sayReady(server, logger);
 
   const signal = await stopped;
+  if (reporting !== undefined) {
+    await reporting.stop();
+    logger.info('the nodes were told that this backend leaves');
+  }
   await watching();
   const counted = server.status().counters.filter(({ value }) => value > 0);
   const counters = Object.fromEntries(counted.map(({ name, value }) => [name, value]));
@@ -71,7 +73,27 @@ export async function runBackend(command: BackendCommand): Promise<void> {
   logger.info('stopped');
 }
 
-function checkCommand({ config, vip, dscp, mode }: BackendCommand): void {
+function startServer(
+  { stateDir, bpffs, xdpMode, mss }: BackendCommand,
+  { duties, interfaces }: Wanted,
+  logger: Logger,
+): Promise<BackendServer> {
+  return BackendServer.start(duties, { interfaces, stateDir, bpffs, xdpMode, mss, logger });
+}
+
+function sayReady(server: BackendServer, logger: Logger): void {
+  const { vips, interfaces: attached, clamps } = server.status();
+  for (const { name } of attached.filter((each) => each.xdpMode === 'generic')) {
+    logger.warn(
+      { interface: name },
+      'the driver takes no native XDP: tunnels are taken apart more slowly',
+    );
+  }
+  logger.info({ version, pid: process.pid, vips, attached, clamps }, 'backend is ready');
+}
+
+function checkCommand(command: BackendCommand): void {
+  const { config, vip, dscp, mode, report, reportName, reportInterval, check } = command;
   const flags = vip !== undefined || dscp !== undefined || mode !== undefined;
   if (config !== undefined && flags) {
     throw usage('--vip, --mode and --dscp are in the document: give either them or --config');
@@ -80,14 +102,23 @@ function checkCommand({ config, vip, dscp, mode }: BackendCommand): void {
     throw usage('which VIPs? give --config FILE, or --vip ADDRESS');
   }
   if (mode?.includes('dscp') === true) throw usage('mode dscp is asked for by --dscp NUMBER=VIP');
+  if (report && config === undefined) {
+    throw usage('--report needs --config FILE; without a document there is skein backend report');
+  }
+  if (!report && [reportName, reportInterval, check].some((each) => each !== undefined)) {
+    throw usage(
+      '--report-name, --report-interval and --check say how to report: give --report too',
+    );
+  }
 }
 
-interface ReadDuties {
+interface Wanted {
   readonly duties: Duties;
   readonly interfaces: readonly string[];
+  readonly report: ReportPlan | undefined;
 }
 
-async function readDuties(command: BackendCommand): Promise<ReadDuties> {
+async function readWanted(command: BackendCommand): Promise<Wanted> {
   const found = await readMachine();
   const assignments =
     command.config === undefined
@@ -96,7 +127,15 @@ async function readDuties(command: BackendCommand): Promise<ReadDuties> {
   const result = dutiesOf(assignments);
   if (!result.ok) throw usage(result.problems.join('; '));
   const own = new Set(assignments.map(({ address }) => address));
-  return { duties: result.duties, interfaces: command.interface ?? interfacesOf(own, found) };
+  const interfaces = command.interface ?? interfacesOf(own, found);
+  return { duties: result.duties, interfaces, report: planOf(command, found) };
+}
+
+function planOf(command: BackendCommand, found: Found): ReportPlan | undefined {
+  const { report, config, address, reportName: name, reportInterval: interval, check } = command;
+  if (!report || config === undefined) return undefined;
+  const options = { config, name, nameOption: '--report-name', interval, check };
+  return planReports(options, address ?? allAddresses(found));
 }
 
 function documentAssignments(config: string, own: readonly Address[]): readonly Assignment[] {
@@ -148,28 +187,42 @@ function interfacesOf(own: ReadonlySet<Address>, { interfaces }: Found): readonl
   throw usage(`no interface has ${[...own].join(' or ')}: give --interface`);
 }
 
+/** What takes a new document over. */
+interface Running {
+  readonly server: BackendServer;
+  readonly reporting: Reporting | undefined;
+}
+
 /**
  * A document that changes is followed; interfaces stay those of the start. By file event only a text
  * that differs counts as a change. Returns how to stop, which waits for a change under way.
  */
 function watch(
   command: BackendCommand,
-  interfaces: readonly string[],
-  server: BackendServer,
+  started: Wanted,
+  { server, reporting }: Running,
   logger: Logger,
 ): () => Promise<void> {
   const { config } = command;
   if (config === undefined) return () => Promise.resolve();
   let busy = Promise.resolve();
   let lastText = documentText(config);
+  let keyFiles = started.report?.keyFiles ?? [];
   const reload = async (): Promise<void> => {
     try {
-      const next = await readDuties({ ...command, interface: interfaces });
+      const next = await readWanted({ ...command, interface: started.interfaces });
       await server.set(next.duties);
       logger.info({ vips: server.status().vips }, 'the document was read again');
+      if (whatIsReported(next.report) !== whatIsReported(started.report)) {
+        logger.warn(
+          'what is reported, or where to, has changed: that takes effect at the next start',
+        );
+      }
+      keyFiles = next.report?.keyFiles ?? keyFiles;
     } catch (error) {
       logger.error({ reason: errorMessage(error) }, 'the document was not followed');
     }
+    await reporting?.renewKeys(keyFiles);
   };
   const onChange = (cause: 'signal' | 'file'): void => {
     const text = documentText(config);
@@ -182,6 +235,11 @@ function watch(
     watching.stop();
     await busy;
   };
+}
+
+/** What a reporter cannot change while it runs. */
+function whatIsReported(plan: ReportPlan | undefined): string {
+  return JSON.stringify([plan?.cluster, plan?.addresses, plan?.targets]);
 }
 
 function documentText(config: string): string {

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GobgpAnnouncer } from '../bgp/gobgp.ts';
-import type { NodeConfig, NodePart, SyncConfig } from '../config/types.ts';
+import type { NodeConfig, NodePart, ReportsConfig, SyncConfig } from '../config/types.ts';
 import { loadFiles } from '../config/load.ts';
 import { formatProblem } from '../config/problems.ts';
 import { ConsoleServer } from '../console/server.ts';
@@ -18,11 +18,13 @@ import { HealthScheduler } from '../health/scheduler.ts';
 import { systemClock } from '../lib/clock.ts';
 import { errorMessage, SkeinError } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
+import type { Address } from '../model/address.ts';
 import { FlowLister } from '../peers/flow-list.ts';
 import { readKeys } from '../peers/keys.ts';
 import type { FlowSync } from '../peers/sync.ts';
 import { Supervisor } from '../supervisor.ts';
 import type { ConfigPaths } from './check.ts';
+import { createReports, type NodeReports } from './reports.ts';
 import { createSync } from './sync.ts';
 import { version } from './version.ts';
 import { watchDocuments } from './watch.ts';
@@ -77,8 +79,11 @@ export async function runNode(options: RunOptions): Promise<void> {
 
   const announcer = new GobgpAnnouncer({ target: config.node.gobgp, clock: systemClock, logger });
   started.defer(() => announcer.stop());
+  const reports = await openReports(config, (...news) => health.hear(...news), logger);
+  if (reports !== undefined) started.defer(() => reports.stop());
   const health = new HealthScheduler({
     clock: systemClock,
+    reports: reports?.probe,
     probes: createProbes(),
     path: (service, backend) => dataplane.probeAddress(service, backend),
     diagnose,
@@ -90,6 +95,7 @@ export async function runNode(options: RunOptions): Promise<void> {
     announcer: config.cluster.bgp === undefined ? undefined : announcer,
     health,
     peers,
+    reports,
     clock: systemClock,
     logger,
     version,
@@ -99,8 +105,9 @@ export async function runNode(options: RunOptions): Promise<void> {
   supervisor.start();
   await peers?.start();
   health.start();
+  await reports?.start();
   if (peers !== undefined) started.defer(relayIcmpErrors(dataplane, peers));
-  const reload = reloader(options, config, supervisor, peers, logger);
+  const reload = reloader(options, config, { supervisor, peers, reports }, logger);
   const watching = watchDocuments([options.config, options.node], reload, systemClock, logger);
   started.defer(() => {
     watching.stop();
@@ -130,6 +137,15 @@ function viewOf(running: Running): View {
   };
 }
 
+async function openReports(
+  config: NodeConfig,
+  hear: (backend: Address, changed: boolean) => void,
+  logger: Logger,
+): Promise<NodeReports | undefined> {
+  const { reports } = config.cluster;
+  return reports && createReports({ config, reports, hear, logger });
+}
+
 async function openDataplane(
   node: NodePart,
   sharing: boolean,
@@ -155,12 +171,18 @@ function relayIcmpErrors(dataplane: KernelDataplane, peers: FlowSync): () => voi
   };
 }
 
+/** What takes a new document over. */
+interface Reloaded {
+  readonly supervisor: Supervisor;
+  readonly peers: FlowSync | undefined;
+  readonly reports: NodeReports | undefined;
+}
+
 /** Reads both documents again. By file event only a text that differs counts as a change. */
 function reloader(
   paths: ConfigPaths,
   running: NodeConfig,
-  supervisor: Supervisor,
-  peers: FlowSync | undefined,
+  { supervisor, peers, reports }: Reloaded,
   logger: Logger,
 ): (cause: 'signal' | 'file') => void {
   let lastText = documentsText(paths);
@@ -178,11 +200,19 @@ function reloader(
     if (JSON.stringify(result.config.node) !== JSON.stringify(running.node)) {
       logger.warn('the node part has changed: that takes effect at the next start');
     }
-    const { sync } = result.config.cluster;
+    const { sync, reports: section, services } = result.config.cluster;
     if (JSON.stringify(networkOf(sync)) !== JSON.stringify(networkOf(running.cluster.sync))) {
       logger.warn('the network of flow sync has changed: that takes effect at the next start');
     }
-    if (peers !== undefined && sync !== undefined) renewKeys(peers, sync, logger);
+    const reportsBefore = networkOfReports(running.cluster.reports);
+    if (JSON.stringify(networkOfReports(section)) !== JSON.stringify(reportsBefore)) {
+      logger.warn('the network of reports has changed: that takes effect at the next start');
+    }
+    if (peers !== undefined && sync !== undefined) renewKeys(peers, sync.keyFiles, logger);
+    if (reports !== undefined && section !== undefined) {
+      renewKeys(reports, section.keyFiles, logger);
+    }
+    reports?.setServices(services);
     supervisor.reload(result.config);
   };
 }
@@ -192,15 +222,24 @@ function networkOf(sync: SyncConfig | undefined): unknown {
   return sync && { group: sync.group, peers: sync.peers };
 }
 
+/** What a running receiver of reports cannot change. */
+function networkOfReports(reports: ReportsConfig | undefined): unknown {
+  return reports && { group: reports.group, nodes: reports.nodes, maxSkewMs: reports.maxSkewMs };
+}
+
 /** Keys are replaced while nodes run: by a reload on each, with both keys in between. */
-function renewKeys(peers: FlowSync, sync: SyncConfig, logger: Logger): void {
-  readKeys(sync.keyFiles).then(
+function renewKeys(
+  owner: Pick<FlowSync | NodeReports, 'setKeys'>,
+  keyFiles: readonly string[],
+  logger: Logger,
+): void {
+  readKeys(keyFiles).then(
     ({ keys, warnings }) => {
       for (const warning of warnings) logger.warn(warning);
-      peers.setKeys(keys);
+      owner.setKeys(keys);
     },
     (error: unknown) => {
-      logger.error({ reason: errorMessage(error) }, 'the keys of flow sync stay as they were');
+      logger.error({ keyFiles, reason: errorMessage(error) }, 'the keys stay as they were');
     },
   );
 }

@@ -76,7 +76,8 @@ function linkOf(sync: SyncConfig, own: Address, port: number): PeerLink {
   });
 }
 
-function interfaceWith(own: Address): string {
+/** Throws a SkeinError when no interface that is up has the address. */
+export function interfaceWith(own: Address): string {
   const found = Object.entries(networkInterfaces()).find(([, addresses]) =>
     addresses?.some(({ address }) => parseAddress(address) === own),
   );

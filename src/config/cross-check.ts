@@ -9,6 +9,7 @@ import { crossCheckAddresses } from './cross-check-addresses.ts';
 import { crossCheckAdmission } from './cross-check-admission.ts';
 import { crossCheckForwarding } from './cross-check-forwarding.ts';
 import { crossCheckQuic } from './cross-check-quic.ts';
+import { crossCheckReports } from './cross-check-reports.ts';
 import { crossCheckSync } from './cross-check-sync.ts';
 import { formatPath, type Path, type Report } from './problems.ts';
 import { eachRepeated } from './repeated.ts';
@@ -29,6 +30,7 @@ export function crossCheck(
   checkPeers(cluster, node, report);
   if (node !== undefined) checkInterfaces(node, report);
   crossCheckSync(cluster.sync, node, report);
+  crossCheckReports(cluster, node, report);
   checkGroups(cluster.backends ?? {}, report);
   // Everything below grows with the number of services, so that number comes first.
   if (!checkLimits(cluster, node, report)) return;
@@ -149,8 +151,9 @@ function checkChecks(service: Service, path: Path, report: Report): void {
   });
   if (service.port?.includes(0) !== true) return;
   for (const [index, check] of checks.entries()) {
-    // An echo request has no port.
-    if (check === undefined || check.type === 'ping' || check.port !== undefined) continue;
+    // Neither an echo request nor a report has a port.
+    if (check === undefined || check.type === 'ping' || check.type === 'report') continue;
+    if (check.port !== undefined) continue;
     const message = 'is required, because the service takes every port (port 0)';
     report('cluster', { path: [...path, 'checks', index, 'port'], message });
   }

@@ -7,11 +7,18 @@ import { dirname, resolve as resolvePath } from 'node:path';
 import { getSystemErrorMessage } from 'node:util';
 import type { z } from 'zod';
 import { errorMessage } from '../lib/errors.ts';
+import { checksWithoutReports } from './cross-check-reports.ts';
 import { crossCheck } from './cross-check.ts';
 import { findingsOf, wording } from './issues.ts';
 import { orderProblems, type DocumentKind, type Report } from './problems.ts';
 import { resolve, resolveCluster } from './resolve.ts';
-import { clusterDocument, clusterRemains, nodeDocument, type ClusterRemains } from './schema.ts';
+import {
+  clusterDocument,
+  clusterRemains,
+  nodeDocument,
+  type ClusterDocument,
+  type ClusterRemains,
+} from './schema.ts';
 import { readSource, type Source, type SourceText } from './source.ts';
 import type { ClusterResult, ConfigProblem, ConfigResult } from './types.ts';
 
@@ -54,14 +61,22 @@ export function loadTexts(
   const locate = (path: string) => (folder === undefined ? path : resolvePath(folder, path));
   const passwords = readPasswords(remains, (path) => readSecret(locate(path)), report);
   crossCheck(remains, nodeFits, report);
+  if (clusterFits !== undefined) checksWithoutReports(clusterFits, report);
 
   const problems = [...orderProblems(found.cluster), ...orderProblems(found.node)];
   if (problems.length > 0 || clusterFits === undefined || nodeFits === undefined) {
     return { ok: false, problems };
   }
   // Their keys are read by those who use them.
-  const keyFiles = (clusterFits.sync?.key_files ?? []).map(locate);
-  return { ok: true, config: resolve(clusterFits, nodeFits, { passwords, keyFiles }) };
+  const files = { passwords, ...keyFilesOf(clusterFits, locate) };
+  return { ok: true, config: resolve(clusterFits, nodeFits, files) };
+}
+
+function keyFilesOf({ sync, reports }: ClusterDocument, locate: (path: string) => string) {
+  return {
+    keyFiles: (sync?.key_files ?? []).map(locate),
+    reportKeyFiles: (reports?.key_files ?? []).map(locate),
+  };
 }
 
 /** Never throws: a file that cannot be read is a problem too. */
@@ -99,8 +114,10 @@ export function loadClusterFile(path: string): ClusterResult {
   };
   const fits = fit(clusterDocument, sources, 'cluster', report);
   crossCheck(fits ?? remainsOf(cluster), undefined, report);
+  if (fits !== undefined) checksWithoutReports(fits, report);
   if (found.length > 0 || fits === undefined) return { ok: false, problems: orderProblems(found) };
-  return { ok: true, cluster: resolveCluster(fits, { passwords: new Map(), keyFiles: [] }) };
+  const files = keyFilesOf(fits, (name) => resolvePath(dirname(resolvePath(path)), name));
+  return { ok: true, cluster: resolveCluster(fits, { passwords: new Map(), ...files }) };
 }
 
 /** The document as its schema sees it; undefined, and everything reported, where it does not fit. */
@@ -124,6 +141,7 @@ function remainsOf(source: Source): ClusterRemains {
   return {
     bgp: undefined,
     sync: undefined,
+    reports: undefined,
     backends: undefined,
     services: undefined,
     vips: undefined,

@@ -6,12 +6,14 @@ const TIMEOUT_DEFAULT_MS = 800;
 
 type Common = Pick<CheckSpec, 'name' | 'port' | 'intervalMs' | 'timeoutMs' | 'rise' | 'fall'>;
 type Entry<Type extends CheckEntry['type']> = Extract<CheckEntry, { readonly type: Type }>;
+type ProbeEntry = Exclude<CheckEntry, { readonly type: 'report' }>;
 
 export function resolveChecks(entries: readonly CheckEntry[], servicePort: number): CheckSpec[] {
   const names = new Set(entries.flatMap(({ name }) => name ?? []));
   return entries.map((entry) => {
     const name = entry.name ?? freeName(entry.type, names);
     names.add(name);
+    if (entry.type === 'report') return resolveReportCheck(entry, name, servicePort);
     return resolveCheck(entry, commonOf(entry, name, servicePort));
   });
 }
@@ -23,7 +25,14 @@ function freeName(type: string, taken: ReadonlySet<string>): string {
   return name;
 }
 
-function commonOf(entry: CheckEntry, name: string, servicePort: number): Common {
+/** It asks nobody, so its port and its timeout mean nothing. */
+function resolveReportCheck(entry: Entry<'report'>, name: string, port: number): CheckSpec {
+  const { interval_ms: intervalMs, silence_ms: silenceMs, rise, fall } = entry;
+  const timeoutMs = TIMEOUT_DEFAULT_MS;
+  return { type: 'report', name, port, intervalMs, timeoutMs, silenceMs, rise, fall };
+}
+
+function commonOf(entry: ProbeEntry, name: string, servicePort: number): Common {
   return {
     name,
     port: entry.type === 'ping' ? servicePort : (entry.port ?? servicePort),
@@ -34,7 +43,7 @@ function commonOf(entry: CheckEntry, name: string, servicePort: number): Common 
   };
 }
 
-function resolveCheck(entry: CheckEntry, common: Common): CheckSpec {
+function resolveCheck(entry: ProbeEntry, common: Common): CheckSpec {
   switch (entry.type) {
     case 'tcp':
     case 'ping':

@@ -14,11 +14,12 @@ import type {
   ClusterDocument,
   NodeDocument,
   PeerEntry,
+  ReportsSection,
   ServiceEntry,
   SyncSection,
 } from './schema.ts';
 import type { BackendEntry } from './schema-backend.ts';
-import type { ClusterConfig, NodeConfig, NodePart, SyncConfig } from './types.ts';
+import type { ClusterConfig, NodeConfig, NodePart, ReportsConfig, SyncConfig } from './types.ts';
 
 /** What became of the files that the cluster document names. */
 export interface NamedFiles {
@@ -26,6 +27,8 @@ export interface NamedFiles {
   readonly passwords: ReadonlyMap<string, string>;
   /** Where `sync.key_files` are, in their order. */
   readonly keyFiles: readonly string[];
+  /** Where `reports.key_files` are, in their order. */
+  readonly reportKeyFiles: readonly string[];
 }
 
 export function resolve(
@@ -33,7 +36,7 @@ export function resolve(
   node: NodeDocument,
   files: NamedFiles,
 ): NodeConfig {
-  return { cluster: resolveCluster(cluster, files), node: resolveNode(node, cluster.sync) };
+  return { cluster: resolveCluster(cluster, files), node: resolveNode(node, cluster) };
 }
 
 /** `files` may leave out what the caller has no use for. */
@@ -46,7 +49,7 @@ export function resolveCluster(document: ClusterDocument, files: NamedFiles): Cl
     flowTimeouts: resolveTimeouts(document.flow_timeouts_s),
     drainMs: document.drain_ms,
   };
-  const { bgp, sync } = document;
+  const { bgp, sync, reports } = document;
   const peersBy = (password: (peer: PeerEntry) => string | undefined) => {
     return bgp && { as: bgp.as, peers: bgp.peers.map((peer) => resolvePeer(peer, password(peer))) };
   };
@@ -54,12 +57,14 @@ export function resolveCluster(document: ClusterDocument, files: NamedFiles): Cl
     ...settled,
     bgp: peersBy((peer) => files.passwords.get(peer.password_file ?? '')),
     sync: sync && resolveSync(sync, files.keyFiles),
+    reports: reports && resolveReports(reports, files.reportKeyFiles),
     // The digest is shown to everyone, and a short key could be guessed from it: the path stands
     // in, as it is written, so that nodes may keep their documents in different folders.
     digest: digestOf({
       ...settled,
       bgp: peersBy((peer) => peer.password_file),
       sync: sync && resolveSync(sync, sync.key_files),
+      reports: reports && resolveReports(reports, reports.key_files),
     }),
   };
 }
@@ -185,6 +190,16 @@ function resolveSync(section: SyncSection, keyFiles: readonly string[]): SyncCon
   };
 }
 
+function resolveReports(section: ReportsSection, keyFiles: readonly string[]): ReportsConfig {
+  return {
+    group: section.group,
+    // In one order, because their order means nothing.
+    nodes: (section.nodes ?? []).toSorted((a, b) => compare(a.address, b.address)),
+    keyFiles,
+    maxSkewMs: section.max_skew_ms,
+  };
+}
+
 function resolveTimeouts(seconds: ClusterDocument['flow_timeouts_s']): FlowTimeouts {
   return {
     tcpSynS: seconds.tcp_syn,
@@ -196,7 +211,7 @@ function resolveTimeouts(seconds: ClusterDocument['flow_timeouts_s']): FlowTimeo
   };
 }
 
-function resolveNode(document: NodeDocument, sync: SyncSection | undefined): NodePart {
+function resolveNode(document: NodeDocument, { sync, reports }: ClusterDocument): NodePart {
   const { services, backends, flows, embryonic_flows: embryonicFlows } = document.limits;
   return {
     name: document.node,
@@ -208,6 +223,7 @@ function resolveNode(document: NodeDocument, sync: SyncSection | undefined): Nod
     console: document.console,
     bpffs: document.bpffs,
     syncAddress: sync && resolveSyncAddress(document, sync),
+    reportsAddress: reports && resolveReportsAddress(document, reports),
     stateDir: document.state_dir,
     xdpMode: document.xdp_mode,
     limits: { services, backends, flows, embryonicFlows },
@@ -217,6 +233,14 @@ function resolveNode(document: NodeDocument, sync: SyncSection | undefined): Nod
 function resolveSyncAddress(document: NodeDocument, sync: SyncSection): Address | undefined {
   const like = sync.group ?? sync.peers?.[0];
   return document.sync_address ?? (like && document[familyOf(like.address)]);
+}
+
+function resolveReportsAddress(
+  { ipv4, ipv6 }: NodeDocument,
+  { group, nodes = [] }: ReportsSection,
+): Address | undefined {
+  if (group !== undefined) return familyOf(group.address) === 'ipv4' ? ipv4 : ipv6;
+  return nodes.find(({ address }) => address === ipv4 || address === ipv6)?.address;
 }
 
 /** The same on every machine: locales play no part. */

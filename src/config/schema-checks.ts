@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { DNS_RCODES, DNS_RECORDS } from '../model/check.ts';
 import { familyOf, parseAddress } from '../model/address.ts';
 import { ADDRESS_PATTERN, name, oneOrMany, parsed, whole } from './schema-pieces.ts';
+import { silenceMs } from './schema-reports.ts';
 import { parseHex, parseStatusRange, parseThreshold } from './values.ts';
 
 /** Of a datagram: fits any path, with room for headers. */
@@ -178,6 +179,15 @@ const scriptCheck = z.strictObject({
   args: z.array(scriptText).max(SCRIPT_ARGS_MAX).default([]).describe('Its arguments.'),
 });
 
+const reportCheck = z.strictObject({
+  type: z.literal('report'),
+  name: timing.name,
+  interval_ms: timing.interval_ms,
+  silence_ms: silenceMs,
+  rise: thresholdOrShort.prefault('1/1').describe('Passes needed to come up.'),
+  fall: thresholdOrShort.prefault('1/1').describe('Failures needed to go down.'),
+});
+
 export const check = z
   .discriminatedUnion('type', [
     z.strictObject({ type: z.literal('tcp'), ...everyCheck }),
@@ -193,8 +203,11 @@ export const check = z
     grpcCheck,
     z.strictObject({ type: z.literal('ping'), ...timing }),
     scriptCheck,
+    reportCheck,
   ])
-  .superRefine(({ timeout_ms, interval_ms }, context) => {
+  .superRefine((value, context) => {
+    if (value.type === 'report') return;
+    const { timeout_ms, interval_ms } = value;
     if (timeout_ms === undefined || timeout_ms <= interval_ms) return;
     const message = `must be at most ${interval_ms}, the interval`;
     context.addIssue({ code: 'custom', path: ['timeout_ms'], message });

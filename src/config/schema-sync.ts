@@ -6,13 +6,15 @@ import { parseAddressPort } from './values.ts';
 
 const PATTERN = '^\\S+:\\d+$';
 
-const group = parsed(
-  parseAddressPort,
-  'must be address:port, such as 239.83.75.78:7483 or "[ff02::5ce1]:7483"',
-  PATTERN,
-)
-  .refine(({ address }) => isMulticast(address), 'must be a multicast address, or use peers')
-  .refine(({ address }) => leavesNode(address), 'is a group that no other node can hear');
+/** Of nodes that hear each other, or hear others; `instead` is the key that lists them one by one. */
+export const groupOr = (instead: string) =>
+  parsed(
+    parseAddressPort,
+    'must be address:port, such as 239.83.75.78:7483 or "[ff02::5ce1]:7483"',
+    PATTERN,
+  )
+    .refine(({ address }) => isMulticast(address), `must be a multicast address, or use ${instead}`)
+    .refine(({ address }) => leavesNode(address), 'is a group that no other node can hear');
 
 export const syncPeer = parsed(
   parseAddressPort,
@@ -22,7 +24,9 @@ export const syncPeer = parsed(
 
 export const sync = z
   .strictObject({
-    group: group.optional().describe('Multicast group, as address:port. Excludes peers.'),
+    group: groupOr('peers')
+      .optional()
+      .describe('Multicast group, as address:port. Excludes peers.'),
     peers: z
       .array(syncPeer)
       .min(2)

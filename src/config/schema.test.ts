@@ -197,13 +197,13 @@ describe('a cluster document is refused', () => {
     [
       { 'services/0/checks/0/type': undefined },
       [
-        'services[0].checks[0].type: is required: must be one of tcp, http, https, dns, udp, grpc, ping, script',
+        'services[0].checks[0].type: is required: must be one of tcp, http, https, dns, udp, grpc, ping, script, report',
       ],
     ],
     [
       { 'services/0/checks/0/type': 'htps' },
       [
-        'services[0].checks[0].type: must be one of tcp, http, https, dns, udp, grpc, ping, script (did you mean "https"?)',
+        'services[0].checks[0].type: must be one of tcp, http, https, dns, udp, grpc, ping, script, report (did you mean "https"?)',
       ],
     ],
     [{ 'services/0/checks/0': 'http' }, ['services[0].checks[0]: must be a mapping, not text']],

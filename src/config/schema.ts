@@ -17,6 +17,7 @@ import {
 } from './schema-pieces.ts';
 import { admission } from './schema-admission.ts';
 import { backend } from './schema-backend.ts';
+import { reports } from './schema-reports.ts';
 import { quic } from './schema-quic.ts';
 import { check } from './schema-checks.ts';
 import { sync, syncPeer } from './schema-sync.ts';
@@ -163,6 +164,9 @@ export const clusterDocument = z.strictObject({
     .describe('Seconds after which an idle flow is forgotten, by its state.'),
   bgp: bgp.optional().describe('Left out: nothing is announced.'),
   sync: sync.optional().describe('How nodes share their flows. Left out: they do not.'),
+  reports: reports
+    .optional()
+    .describe('How backends report their own health, for checks of type report.'),
   backends: z.record(name, z.array(backend).min(1)).default({}).describe('Groups of backends.'),
   services: z.array(service).default([]),
   vips: z
@@ -229,6 +233,7 @@ export type NodeDocument = z.output<typeof nodeDocument>;
 export type ServiceEntry = z.output<typeof service>;
 export type PeerEntry = z.output<typeof peer>;
 export type SyncSection = z.output<typeof sync>;
+export type ReportsSection = z.output<typeof reports>;
 
 const hole = <T extends z.ZodType>(schema: T) => schema.optional().catch(undefined);
 
@@ -242,6 +247,13 @@ export const clusterRemains = z.object({
     z.object({
       group: hole(sync.shape.group),
       peers: hole(z.array(hole(syncPeer))),
+      key_files: hole(z.array(hole(filePath))),
+    }),
+  ),
+  reports: hole(
+    z.object({
+      group: hole(reports.shape.group),
+      nodes: hole(z.array(hole(syncPeer))),
       key_files: hole(z.array(hole(filePath))),
     }),
   ),

@@ -16,6 +16,18 @@ export interface SyncConfig {
   readonly joinDeadlineMs: number;
 }
 
+/** How backends report their own health. */
+export interface ReportsConfig {
+  /** Multicast group of the reports; undefined: backends send to each of `nodes`. */
+  readonly group: { readonly address: Address; readonly port: number } | undefined;
+  /** Where nodes listen; empty with a multicast group. */
+  readonly nodes: readonly { readonly address: Address; readonly port: number }[];
+  /** Paths of the key files: the first one signs, all are accepted. One or two. */
+  readonly keyFiles: readonly string[];
+  /** By how much the clocks of backends and nodes may differ. */
+  readonly maxSkewMs: number;
+}
+
 /** Must be equal on every node of a cluster; `digest` tells whether it is. */
 export interface ClusterConfig {
   readonly name: string;
@@ -26,6 +38,8 @@ export interface ClusterConfig {
   readonly flowTimeouts: FlowTimeouts;
   /** Undefined: nodes do not know of each other. */
   readonly sync: SyncConfig | undefined;
+  /** Undefined: backends do not report. */
+  readonly reports: ReportsConfig | undefined;
   /** How long forwarding goes on after the withdrawal when a node is stopped. */
   readonly drainMs: number;
   /** SHA-256 of the canonical document, in hex. */
@@ -52,6 +66,8 @@ export interface NodePart {
   readonly bpffs: string;
   /** Own address for the datagrams and snapshots of flow sync; undefined without `sync`. */
   readonly syncAddress: Address | undefined;
+  /** Own address that reports arrive at; undefined without `reports`. */
+  readonly reportsAddress: Address | undefined;
   /** Folder of what must outlive the process. */
   readonly stateDir: string;
   readonly xdpMode: 'auto' | 'native' | 'generic';

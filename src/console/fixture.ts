@@ -49,6 +49,12 @@ export function fixtureSnapshot(scenario: Scenario, nowMs = START_MS): NodeSnaps
     },
     bgp: scenario === 'no-bgp' ? null : bgpOf(scenario, vips),
     peers: peersOf(scenario, { nowMs, upSinceMs: UP_SINCE_MS, configDigest: CONFIG_DIGEST }),
+    reports: {
+      received: 4_212,
+      accepted: 4_209,
+      reporters: 12,
+      refused: { forged: 3, too_old: 0 },
+    },
     vips,
     services,
     counters: countersAt(scenario, nowMs),

@@ -5,6 +5,7 @@
  */
 import type { BackendSnapshot, NodeSnapshot, ServiceSnapshot, VipSnapshot } from '../snapshot.ts';
 import { peerMetrics } from './peer-metrics.ts';
+import { reportMetrics } from './report-metrics.ts';
 
 export type Sample = readonly [labels: Record<string, string>, value: number];
 
@@ -291,6 +292,7 @@ export const definitions: readonly Definition[] = [
   ...nodeMetrics,
   ...bgpMetrics,
   ...peerMetrics,
+  ...reportMetrics,
   ...vipMetrics,
   ...serviceMetrics,
   ...sourceMetrics,

@@ -8,6 +8,7 @@ import type {
   HttpCheck,
   HttpsCheck,
   PingCheck,
+  ReportCheck,
   ScriptCheck,
   TcpCheck,
   UdpCheck,
@@ -45,6 +46,12 @@ export function httpCheck(overrides: Partial<HttpCheck> = {}): HttpCheck {
 export function httpsCheck(overrides: Partial<HttpsCheck> = {}): HttpsCheck {
   const tls = { serverName: undefined, verify: false };
   return { type: 'https', name: 'https', ...COMMON, ...HTTP, ...tls, ...overrides };
+}
+
+export function reportCheck(overrides: Partial<ReportCheck> = {}): ReportCheck {
+  const once = { count: 1, window: 1 };
+  const own = { silenceMs: 10_000, rise: once, fall: once };
+  return { type: 'report', name: 'report', ...COMMON, ...own, ...overrides };
 }
 
 export function dnsCheck(overrides: Partial<DnsCheck> = {}): DnsCheck {

@@ -1,5 +1,5 @@
 import type { Address } from '../model/address.ts';
-import type { CheckSpec, CheckType } from '../model/check.ts';
+import type { CheckSpec } from '../model/check.ts';
 import type { ProbeResult } from '../model/health.ts';
 
 /** Where one check goes. */
@@ -29,12 +29,17 @@ export interface Probe<Spec extends CheckSpec = CheckSpec> {
   check(spec: Spec, target: ProbeTarget, signal: AbortSignal): Promise<ProbeReport>;
 }
 
-/** A probe for each type of check. */
-export type Probes = { readonly [Type in CheckType]: Probe<Extract<CheckSpec, { type: Type }>> };
+/** What asks a backend: every check but `report`, which waits to be told. */
+export type ProbeSpec = Exclude<CheckSpec, { readonly type: 'report' }>;
+
+/** A probe for each type of check that asks. */
+export type Probes = {
+  readonly [Type in ProbeSpec['type']]: Probe<Extract<CheckSpec, { type: Type }>>;
+};
 
 export function runProbe(
   probes: Probes,
-  spec: CheckSpec,
+  spec: ProbeSpec,
   target: ProbeTarget,
   signal: AbortSignal,
 ): Promise<ProbeReport> {

@@ -14,6 +14,7 @@ import { DueQueue } from './due-queue.ts';
 import { FairQueue } from './fair-queue.ts';
 import { PairTable, type PairCheck } from './pairs.ts';
 import { runProbe, type ProbeReport, type Probes, type ProbeTarget } from './probe.ts';
+import type { ReportProbe } from './report.ts';
 import { TimedTasks } from './timed-tasks.ts';
 
 /** Sockets are memory and file descriptors; see README for what this allows. */
@@ -22,6 +23,8 @@ const IN_FLIGHT_MAX = 512;
 export interface HealthSchedulerOptions {
   readonly clock: Clock;
   readonly probes: Probes;
+  /** Left out: this node takes no reports, and checks of them have no results. */
+  readonly reports?: Pick<ReportProbe, 'check'> | undefined;
   /** See `Dataplane.probeAddress`; asked anew for every probe. */
   readonly path: (service: ServiceId, backend: Address) => Address | undefined;
   readonly diagnose: Diagnose;
@@ -48,11 +51,14 @@ interface Slot {
   dueMs: number;
   phase: 'idle' | 'waiting' | 'running';
   cancel: (() => void) | undefined;
+  /** There is news since it began to run: what it finds may be outdated. */
+  again: boolean;
 }
 
 export class HealthScheduler {
   readonly #clock: Clock;
   readonly #probes: Probes;
+  readonly #reports: HealthSchedulerOptions['reports'];
   readonly #path: HealthSchedulerOptions['path'];
   readonly #inFlightMax: number;
   readonly #random: () => number;
@@ -62,6 +68,8 @@ export class HealthScheduler {
   readonly #slots = new Map<PairCheck, Slot>();
   readonly #due = new DueQueue<Slot>();
   readonly #waiting = new FairQueue<ServiceId, Slot>();
+  /** Those that wait for reports of a backend. */
+  #listening: ReadonlyMap<Address, readonly Slot[]> = new Map();
   #running = false;
   #disarm: (() => void) | undefined;
   #started = 0;
@@ -71,6 +79,7 @@ export class HealthScheduler {
     const { clock } = options;
     this.#clock = clock;
     this.#probes = options.probes;
+    this.#reports = options.reports;
     this.#path = options.path;
     this.#inFlightMax = options.inFlightMax ?? IN_FLIGHT_MAX;
     this.#random = options.random ?? Math.random;
@@ -104,6 +113,8 @@ export class HealthScheduler {
     if (!changed) return;
     this.#waiting.retain((slot) => this.#slots.has(slot.check));
     this.#due.rebuild(this.#slots.values());
+    const reported = [...this.#slots.values()].filter(({ check }) => check.spec.type === 'report');
+    this.#listening = Map.groupBy(reported, ({ check }) => check.pair.backend);
     this.#arm();
   }
 
@@ -114,6 +125,20 @@ export class HealthScheduler {
    */
   adopt(service: ServiceId, backend: Address, state: HealthState): boolean {
     return this.#pairs.adopt(service, backend, state);
+  }
+
+  /**
+   * A backend has reported, or is silent for too long: checks of its reports need not wait for their
+   * interval. Unless it says something new, a check that is up learns nothing by that.
+   */
+  hear(backend: Address, changed: boolean): void {
+    if (!this.#running) return;
+    for (const slot of this.#listening.get(backend) ?? []) {
+      if (!changed && slot.check.window.state === 'up') continue;
+      if (slot.phase === 'running') slot.again = true;
+      if (slot.phase === 'idle') this.#queue(slot);
+    }
+    this.#fill();
   }
 
   start(): void {
@@ -151,7 +176,13 @@ export class HealthScheduler {
   }
 
   #newSlot(check: PairCheck): Slot {
-    return { check, dueMs: this.#firstDueMs(check.spec), phase: 'idle', cancel: undefined };
+    return {
+      check,
+      dueMs: this.#firstDueMs(check.spec),
+      phase: 'idle',
+      cancel: undefined,
+      again: false,
+    };
   }
 
   #firstDueMs({ intervalMs }: CheckSpec): number {
@@ -185,12 +216,14 @@ export class HealthScheduler {
     const missed = Math.floor((nowMs - slot.dueMs) / intervalMs);
     this.#due.postponeFirst(slot.dueMs + (missed + 1) * intervalMs);
     this.#skipped += missed;
-    if (slot.phase === 'idle') {
-      slot.phase = 'waiting';
-      this.#waiting.push(slot.check.pair.service, slot);
-    } else {
-      this.#skipped++;
-    }
+    if (slot.phase === 'idle') this.#queue(slot);
+    else this.#skipped++;
+  }
+
+  #queue(slot: Slot): void {
+    slot.phase = 'waiting';
+    slot.again = false;
+    this.#waiting.push(slot.check.pair.service, slot);
   }
 
   #fill(): void {
@@ -209,21 +242,29 @@ export class HealthScheduler {
     this.#started++;
     slot.cancel = this.#tasks.start(
       check.spec.timeoutMs,
-      (signal) => this.#probe(check.spec, target, signal),
+      (signal) => this.#probe(check, target, signal),
       (report) => {
         slot.phase = 'idle';
         slot.cancel = undefined;
         if (report !== undefined) {
           this.#pairs.record(check, this.#diagnostician.interpret(check, target, report));
         }
+        if (slot.again && this.#running && this.#slots.has(check)) this.#queue(slot);
         this.#fill();
       },
     );
   }
 
   /** A probe must not throw. Should one do so, its check fails; the others go on. */
-  async #probe(spec: CheckSpec, target: ProbeTarget, signal: AbortSignal): Promise<ProbeReport> {
+  async #probe(
+    { spec, pair }: PairCheck,
+    target: ProbeTarget,
+    signal: AbortSignal,
+  ): Promise<ProbeReport | undefined> {
     try {
+      if (spec.type === 'report') {
+        return this.#reports?.check(spec, pair.service, pair.backend);
+      }
       return await runProbe(this.#probes, spec, target, signal);
     } catch (error) {
       return failure('protocol_error', `the check itself broke: ${errorMessage(error)}`);

@@ -116,6 +116,20 @@ export interface ScriptCheck extends CheckCommon {
   readonly args: readonly string[];
 }
 
+/** Passes while the backend itself reports that it is healthy; see reports/REPORTS.md. */
+export interface ReportCheck extends CheckCommon {
+  readonly type: 'report';
+  /** A backend that has said nothing for this long fails. */
+  readonly silenceMs: number;
+}
+
 export type CheckSpec =
-  TcpCheck | HttpCheck | HttpsCheck | DnsCheck | UdpCheck | GrpcCheck | PingCheck | ScriptCheck;
-export type CheckType = CheckSpec['type'];
+  | TcpCheck
+  | HttpCheck
+  | HttpsCheck
+  | DnsCheck
+  | UdpCheck
+  | GrpcCheck
+  | PingCheck
+  | ScriptCheck
+  | ReportCheck;

@@ -17,7 +17,9 @@ export type ProbeFailure =
   | 'tls_failed'
   | 'protocol_error'
   | 'script_failed'
-  | 'no_path';
+  | 'no_path'
+  | 'report_silent'
+  | 'report_unhealthy';
 
 export type ProbeResult =
   | { readonly kind: 'pass'; readonly latencyMs: number }

@@ -62,7 +62,7 @@ export class UdpSocket {
       const where = formatEndpoint(binding.address, binding.port);
       throw new SkeinError(
         'PEERS_SOCKET',
-        `cannot exchange flows at ${where} (UDP): ${errorMessage(error)}; does the address belong to this node, and is no other program there?`,
+        `cannot send and receive at ${where} (UDP): ${errorMessage(error)}; does the address belong to this node, and is no other program there?`,
         { cause: error },
       );
     }

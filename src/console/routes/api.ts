@@ -56,6 +56,7 @@ export function apiRoutes(view: View): Hono {
 function nodeOf(
   snapshot: NodeSnapshot,
 ): Omit<NodeSnapshot, 'bgp' | 'peers' | 'vips' | 'services' | 'counters'> {
-  const { node, cluster, version, startedAtMs, takenAtMs, stopping, config, dataplane } = snapshot;
-  return { node, cluster, version, startedAtMs, takenAtMs, stopping, config, dataplane };
+  const { node, cluster, version, startedAtMs, takenAtMs, stopping } = snapshot;
+  const { config, dataplane, reports } = snapshot;
+  return { node, cluster, version, startedAtMs, takenAtMs, stopping, config, dataplane, reports };
 }

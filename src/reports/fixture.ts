@@ -1,0 +1,116 @@
+/** A cluster for the tests of this folder: a node that listens, and whoever sends to it. */
+import { ManualClock } from '../lib/clock.ts';
+import { address, formatEndpoint, type Address } from '../model/address.ts';
+import { serviceId, type ServiceKey } from '../model/service.ts';
+import type { PeerLink } from '../peers/link.ts';
+import { ReportBoard } from './board.ts';
+import { ReportReceiver } from './receiver.ts';
+import type { Report } from './report.ts';
+import { ReportOpener, ReportSigner, type SignerOptions } from './seal.ts';
+import { encodeReport } from './wire.ts';
+
+export const CLUSTER = 'west';
+export const B1 = address('10.0.0.1');
+export const B2 = address('10.0.0.2');
+export const WEB: ServiceKey = { vip: address('192.0.2.1'), protocol: 'tcp', port: 80 };
+export const WEB_ID = serviceId(WEB);
+export const MAX_SKEW_MS = 30_000;
+
+/** Every key is random as far as anybody can tell, and the same in each run. */
+export function key(number: number): Uint8Array {
+  return Uint8Array.from({ length: 32 }, (_, index) => (number * 37 + index * 11) & 0xff);
+}
+
+export function report(about: Partial<Report> = {}): Report {
+  return { addresses: [B1], state: 'healthy', detail: '', services: [], ...about };
+}
+
+/** A link whose other end is the test. */
+export class TestLink implements PeerLink {
+  readonly sent: Uint8Array[] = [];
+  deliver: (datagram: Uint8Array, from: string) => void = () => undefined;
+  #received = 0;
+  open = false;
+
+  start(receive: (datagram: Uint8Array, from: string) => void): Promise<void> {
+    this.open = true;
+    this.deliver = (datagram, from) => {
+      this.#received += 1;
+      receive(datagram, from);
+    };
+    return Promise.resolve();
+  }
+
+  send(datagram: Uint8Array): void {
+    this.sent.push(datagram);
+  }
+
+  stats() {
+    return { sent: this.sent.length, sendErrors: 0, received: this.#received };
+  }
+
+  stop(): Promise<void> {
+    this.open = false;
+    return Promise.resolve();
+  }
+}
+
+export function signer(options: Partial<SignerOptions> = {}): ReportSigner {
+  return new ReportSigner({
+    cluster: CLUSTER,
+    reporter: 'b1',
+    incarnation: 5,
+    keys: [key(1)],
+    ...options,
+  });
+}
+
+/** A node as far as reports go; its backends are B1 and B2. */
+export class TestNode {
+  readonly clock: ManualClock;
+  readonly link = new TestLink();
+  readonly heard: string[] = [];
+  readonly board: ReportBoard;
+  readonly receiver: ReportReceiver;
+  readonly opener: ReportOpener;
+  readonly warnings: string[] = [];
+
+  constructor(clock = new ManualClock(), heard?: (backend: Address, changed: boolean) => void) {
+    this.clock = clock;
+    this.opener = new ReportOpener(CLUSTER, [key(1), key(2)]);
+    this.board = new ReportBoard({
+      clock,
+      maxSkewMs: MAX_SKEW_MS,
+      heard: (backend, changed) => {
+        this.heard.push(`${backend} ${changed ? 'changed' : 'same'}`);
+        heard?.(backend, changed);
+      },
+    });
+    this.board.setBackends([B1, B2]);
+    this.receiver = new ReportReceiver({
+      link: this.link,
+      opener: this.opener,
+      board: this.board,
+      clock,
+      logger: { warn: (what: unknown) => this.warnings.push(JSON.stringify(what)) },
+    });
+  }
+
+  /** What became of a datagram: `accepted`, or why it was refused. */
+  async receive(datagram: Uint8Array, from: Address = B1): Promise<string> {
+    if (!this.link.open) await this.receiver.start();
+    const before = this.receiver.status();
+    this.link.deliver(datagram, formatEndpoint(from, 40_000));
+    const after = this.receiver.status();
+    if (after.accepted > before.accepted) return 'accepted';
+    const changed = Object.keys(after.refused).filter(
+      (reason) => after.refused[reason] !== before.refused[reason],
+    );
+    return changed.join();
+  }
+
+  /** A report made now by somebody whose clock is right, or so many ms ahead. */
+  made(by: ReportSigner, about: Partial<Report> = {}, aheadMs = 0): Uint8Array {
+    return by.sign(encodeReport(report(about)), this.clock.wallMs() + aheadMs);
+  }
+}
