@@ -20,6 +20,7 @@ import {
 const root = join(import.meta.dirname, '../..');
 const target = join(import.meta.dirname, 'abi.generated.ts');
 
+const HEADERS = ['abi.h', 'abi-counters.h', 'abi-backend.h'];
 const STRUCTS = [
   'flow4_key',
   'flow6_key',
@@ -82,7 +83,7 @@ function numericDefines(header: string): string {
 
 function generate(): string {
   build();
-  const header = readFileSync(join(root, 'src/bpf/abi.h'), 'utf8');
+  const header = HEADERS.map((name) => readFileSync(join(root, 'src/bpf', name), 'utf8')).join('');
   const dump = execFileSync(
     'bpftool',
     ['-j', 'btf', 'dump', 'file', 'build/abi.btf.o', 'format', 'raw'],

@@ -3,7 +3,7 @@
  * Compiled for its BTF and never loaded: one global of each type that crosses the boundary, since
  * a type that is only pointed to would be missing. src/abi/generate.ts reads the result.
  */
-#include "abi.h"
+#include "abi-backend.h"
 
 struct flow4_key abi_flow4_key;
 struct flow6_key abi_flow6_key;

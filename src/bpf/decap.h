@@ -16,7 +16,7 @@
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-#include "abi.h"
+#include "abi-backend.h"
 #include "address.h"
 #include "checksum.h"
 
