@@ -59,6 +59,8 @@ export class Programs {
         ipv6: address(ipv6),
         // Its own flow tables see no frame.
         limits: { ...DEFAULT_LIMITS, flows: 1024, embryonicFlows: 1024 },
+        // Echo requests are answered, each of them.
+        echoPerSecond: 0xffff_ffff,
       },
       silentLogger,
     );

@@ -31,11 +31,16 @@ export function wantedService(service: Service, health: HealthView): WantedServi
       address: backend.address,
       weight: backend.weight,
       mode: backend.mode,
-      forwarding: backend.forwarding,
+      forwarding: forwardingOf(service, backend),
       serverId: backend.serverId,
       state: backendState(backend, known?.get(backend.address)),
     })),
   };
+}
+
+/** The clamp is the service's, all other options are the backend's. */
+function forwardingOf({ mssClamp }: Service, { forwarding }: Backend): Backend['forwarding'] {
+  return mssClamp === undefined ? forwarding : { ...forwarding, mssBytes: mssClamp };
 }
 
 export interface BackendChange {

@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = '8033648ab6aa5840';
+export const LAYOUT_DIGEST = '63359d743580414f';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -21,6 +21,7 @@ export const NAT_CANDIDATES_MAX = 4;
 export const INBOX_RECORDS = 2048;
 export const DIGEST_BUCKETS = 1024;
 export const ICMP_PACKET_BYTES_MAX = 1280;
+export const OVERSIZED_PACKET_BYTES_MAX = 2048;
 export const SOURCE_RULES_MAX = 16384;
 export const VLAN_AS_ROUTED = 0xffff;
 export const MSS_AS_ROUTED = 0xffff;
@@ -128,6 +129,9 @@ export const COUNTERS = [
   { name: 'icmp_forwarded', drop: false, help: 'ICMP errors sent to the backend whose flow they quote' },
   { name: 'nat_reply', drop: false, help: 'Replies of nat and full_nat backends sent on to clients from the VIP' },
   { name: 'nat_error', drop: false, help: 'ICMP errors about packets to nat and full_nat backends sent on to clients' },
+  { name: 'too_big_answered', drop: false, help: 'Packets that do not fit the way, of which the client was told the MTU' },
+  { name: 'mss_clamped', drop: false, help: 'SYNs whose MSS option was lowered or added' },
+  { name: 'mss_no_room', drop: false, help: 'SYNs without an MSS option that were left so: no room for one' },
   { name: 'malformed', drop: true, help: 'Headers to a VIP that contradict themselves or are cut short' },
   { name: 'fragment', drop: true, help: 'Fragments to a VIP' },
   { name: 'ip_options', drop: true, help: 'IPv6 extension headers to a VIP' },
@@ -138,7 +142,10 @@ export const COUNTERS = [
   { name: 'no_backend', drop: true, help: 'New flows of a service without a backend that is up' },
   { name: 'no_source', drop: true, help: 'The node has no address of the tunnel\'s or full_nat\'s family (set ipv4 or ipv6 of the node)' },
   { name: 'no_headroom', drop: true, help: 'The driver left no room in front of the frame for another header' },
-  { name: 'too_big', drop: true, help: 'Packets that do not fit through the way to the backend' },
+  { name: 'too_big', drop: true, help: 'Packets that do not fit the way to the backend, to which no answer may be given' },
+  { name: 'too_big_cut', drop: true, help: 'Packets that do not fit the way, handed to the supervisor to be cut into fragments' },
+  { name: 'too_big_limited', drop: true, help: 'Packets that do not fit the way, neither answered nor cut: too many at once' },
+  { name: 'echo_limited', drop: true, help: 'Echo requests to a VIP that were not answered: too many at once' },
   { name: 'ttl', drop: true, help: 'Replies of nat and full_nat backends that have been through too many routers' },
   { name: 'no_route', drop: true, help: 'The kernel has no usable route to the backend, or to the client of a reply' },
   { name: 'not_on_link', drop: true, help: 'The backend is behind a router, where l2dsr cannot reach it' },
@@ -424,6 +431,42 @@ export function writeIcmpEvent(view: DataView, at: number, value: IcmpEvent): vo
 export function encodeIcmpEvent(value: IcmpEvent): Uint8Array {
   const bytes = new Uint8Array(ICMP_EVENT_BYTES);
   writeIcmpEvent(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/** struct oversized_event */
+export interface OversizedEvent {
+  readonly bytesMax: number;
+  readonly bytes: number;
+  readonly packet: Uint8Array;
+}
+
+export const OVERSIZED_EVENT_BYTES = 2056;
+
+/** Where its fields begin: for those who read many at a time. */
+export const OVERSIZED_EVENT_AT = {
+  bytesMax: 0,
+  bytes: 4,
+  packet: 8,
+} as const;
+
+export function readOversizedEvent(view: DataView, at = 0): OversizedEvent {
+  return {
+    bytesMax: view.getUint32(at + 0, true),
+    bytes: view.getUint32(at + 4, true),
+    packet: bytesAt(view, at + 8, 2048),
+  };
+}
+
+export function writeOversizedEvent(view: DataView, at: number, value: OversizedEvent): void {
+  view.setUint32(at + 0, value.bytesMax, true);
+  view.setUint32(at + 4, value.bytes, true);
+  putBytes(view, at + 8, 2048, value.packet);
+}
+
+export function encodeOversizedEvent(value: OversizedEvent): Uint8Array {
+  const bytes = new Uint8Array(OVERSIZED_EVENT_BYTES);
+  writeOversizedEvent(new DataView(bytes.buffer), 0, value);
   return bytes;
 }
 
@@ -1062,6 +1105,7 @@ export interface Settings {
   readonly timeoutMs: readonly number[];
   readonly probeOutIfindex: number;
   readonly sharing: number;
+  readonly echoPerSecond: number;
   readonly node4: Uint8Array;
   readonly node6: Uint8Array;
   readonly probeSource4: Uint8Array;
@@ -1073,22 +1117,23 @@ export interface Settings {
   readonly vipFilter: readonly bigint[];
 }
 
-export const SETTINGS_BYTES = 2184;
+export const SETTINGS_BYTES = 2192;
 
 /** Where its fields begin: for those who read many at a time. */
 export const SETTINGS_AT = {
   timeoutMs: 0,
   probeOutIfindex: 24,
   sharing: 28,
-  node4: 32,
-  node6: 48,
-  probeSource4: 64,
-  probeSource6: 80,
-  probeSourceMac: 96,
-  features: 102,
-  probeBase4: 104,
-  probeBase6: 120,
-  vipFilter: 136,
+  echoPerSecond: 32,
+  node4: 40,
+  node6: 56,
+  probeSource4: 72,
+  probeSource6: 88,
+  probeSourceMac: 104,
+  features: 110,
+  probeBase4: 112,
+  probeBase6: 128,
+  vipFilter: 144,
 } as const;
 
 export function readSettings(view: DataView, at = 0): Settings {
@@ -1096,15 +1141,16 @@ export function readSettings(view: DataView, at = 0): Settings {
     timeoutMs: Array.from({ length: 6 }, (_, i) => view.getUint32(at + 0 + i * 4, true)),
     probeOutIfindex: view.getUint32(at + 24, true),
     sharing: view.getUint32(at + 28, true),
-    node4: bytesAt(view, at + 32, 16),
-    node6: bytesAt(view, at + 48, 16),
-    probeSource4: bytesAt(view, at + 64, 16),
-    probeSource6: bytesAt(view, at + 80, 16),
-    probeSourceMac: bytesAt(view, at + 96, 6),
-    features: view.getUint16(at + 102, true),
-    probeBase4: bytesAt(view, at + 104, 16),
-    probeBase6: bytesAt(view, at + 120, 16),
-    vipFilter: Array.from({ length: 256 }, (_, i) => view.getBigUint64(at + 136 + i * 8, true)),
+    echoPerSecond: view.getUint32(at + 32, true),
+    node4: bytesAt(view, at + 40, 16),
+    node6: bytesAt(view, at + 56, 16),
+    probeSource4: bytesAt(view, at + 72, 16),
+    probeSource6: bytesAt(view, at + 88, 16),
+    probeSourceMac: bytesAt(view, at + 104, 6),
+    features: view.getUint16(at + 110, true),
+    probeBase4: bytesAt(view, at + 112, 16),
+    probeBase6: bytesAt(view, at + 128, 16),
+    vipFilter: Array.from({ length: 256 }, (_, i) => view.getBigUint64(at + 144 + i * 8, true)),
   };
 }
 
@@ -1114,16 +1160,17 @@ export function writeSettings(view: DataView, at: number, value: Settings): void
   });
   view.setUint32(at + 24, value.probeOutIfindex, true);
   view.setUint32(at + 28, value.sharing, true);
-  putBytes(view, at + 32, 16, value.node4);
-  putBytes(view, at + 48, 16, value.node6);
-  putBytes(view, at + 64, 16, value.probeSource4);
-  putBytes(view, at + 80, 16, value.probeSource6);
-  putBytes(view, at + 96, 6, value.probeSourceMac);
-  view.setUint16(at + 102, value.features, true);
-  putBytes(view, at + 104, 16, value.probeBase4);
-  putBytes(view, at + 120, 16, value.probeBase6);
+  view.setUint32(at + 32, value.echoPerSecond, true);
+  putBytes(view, at + 40, 16, value.node4);
+  putBytes(view, at + 56, 16, value.node6);
+  putBytes(view, at + 72, 16, value.probeSource4);
+  putBytes(view, at + 88, 16, value.probeSource6);
+  putBytes(view, at + 104, 6, value.probeSourceMac);
+  view.setUint16(at + 110, value.features, true);
+  putBytes(view, at + 112, 16, value.probeBase4);
+  putBytes(view, at + 128, 16, value.probeBase6);
   value.vipFilter.forEach((each, i) => {
-    view.setBigUint64(at + 136 + i * 8, each, true);
+    view.setBigUint64(at + 144 + i * 8, each, true);
   });
 }
 

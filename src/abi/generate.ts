@@ -28,6 +28,7 @@ const STRUCTS = [
   'flow_record',
   'merge_request',
   'icmp_event',
+  'oversized_event',
   'service_key',
   'service',
   'admission',

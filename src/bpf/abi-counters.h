@@ -23,6 +23,9 @@ enum counter {
 	COUNT_ICMP_FORWARDED, /* ICMP errors sent to the backend whose flow they quote */
 	COUNT_NAT_REPLY, /* Replies of nat and full_nat backends sent on to clients from the VIP */
 	COUNT_NAT_ERROR, /* ICMP errors about packets to nat and full_nat backends sent on to clients */
+	COUNT_TOO_BIG_ANSWERED, /* Packets that do not fit the way, of which the client was told the MTU */
+	COUNT_MSS_CLAMPED, /* SYNs whose MSS option was lowered or added */
+	COUNT_MSS_NO_ROOM, /* SYNs without an MSS option that were left so: no room for one */
 	DROP_MALFORMED, /* Headers to a VIP that contradict themselves or are cut short */
 	DROP_FRAGMENT, /* Fragments to a VIP */
 	DROP_IP_OPTIONS, /* IPv6 extension headers to a VIP */
@@ -33,7 +36,10 @@ enum counter {
 	DROP_NO_BACKEND, /* New flows of a service without a backend that is up */
 	DROP_NO_SOURCE, /* The node has no address of the tunnel's or full_nat's family (set ipv4 or ipv6 of the node) */
 	DROP_NO_HEADROOM, /* The driver left no room in front of the frame for another header */
-	DROP_TOO_BIG, /* Packets that do not fit through the way to the backend */
+	DROP_TOO_BIG, /* Packets that do not fit the way to the backend, to which no answer may be given */
+	DROP_TOO_BIG_CUT, /* Packets that do not fit the way, handed to the supervisor to be cut into fragments */
+	DROP_TOO_BIG_LIMITED, /* Packets that do not fit the way, neither answered nor cut: too many at once */
+	DROP_ECHO_LIMITED, /* Echo requests to a VIP that were not answered: too many at once */
 	DROP_TTL, /* Replies of nat and full_nat backends that have been through too many routers */
 	DROP_NO_ROUTE, /* The kernel has no usable route to the backend, or to the client of a reply */
 	DROP_NOT_ON_LINK, /* The backend is behind a router, where l2dsr cannot reach it */

@@ -11,6 +11,7 @@ struct flow abi_flow;
 struct flow_record abi_flow_record;
 struct merge_request abi_merge_request;
 struct icmp_event abi_icmp_event;
+struct oversized_event abi_oversized_event;
 struct service_key abi_service_key;
 struct service abi_service;
 struct admission abi_admission;

@@ -145,11 +145,32 @@ struct icmp_event {
 };
 ABI_SIZE(struct icmp_event, 4 + ICMP_PACKET_BYTES_MAX);
 
-struct relay_bucket {
+/* What the supervisor takes for a packet to be cut; longer ones are dropped. */
+#define OVERSIZED_PACKET_BYTES_MAX 2048
+
+/* An IPv4 packet that may be fragmented and must be, from its IP header on. */
+struct oversized_event {
+	/* Longest IP packet that fits the way. */
+	__u32 bytes_max;
+	__u32 bytes;
+	__u8 packet[OVERSIZED_PACKET_BYTES_MAX];
+};
+ABI_SIZE(struct oversized_event, 8 + OVERSIZED_PACKET_BYTES_MAX);
+
+/* Filled by the clock; see bucket.h. */
+struct token_bucket {
 	__u32 filled_ms;
 	__u32 spent;
 };
-ABI_SIZE(struct relay_bucket, 8);
+ABI_SIZE(struct token_bucket, 8);
+
+/* What each CPU does a bounded number of times a second. */
+enum cpu_bucket {
+	BUCKET_ECHO = 0,
+	BUCKET_TOO_BIG = 1,
+	BUCKET_CUT = 2,
+	CPU_BUCKET_COUNT = 3,
+};
 
 struct service_key {
 	struct ip_address vip;
@@ -423,6 +444,9 @@ struct settings {
 	__u32 probe_out_ifindex;
 	/* Other than 0: there are peers to tell of flows. */
 	__u32 sharing;
+	/* Echo requests that each CPU answers. */
+	__u32 echo_per_second;
+	__u32 reserved3;
 	/* The node's own addresses; all zero where it has none of that family. */
 	struct ip_address node4;
 	struct ip_address node6;
@@ -441,7 +465,7 @@ struct settings {
 	/* One bit by hash of address: clear means that the address is surely no VIP. */
 	__u64 vip_filter[VIP_FILTER_WORDS];
 };
-ABI_SIZE(struct settings, 24 + 8 + 4 * 16 + 8 + 2 * 16 + VIP_FILTER_WORDS * 8);
+ABI_SIZE(struct settings, 24 + 16 + 4 * 16 + 8 + 2 * 16 + VIP_FILTER_WORDS * 8);
 
 /* A health check on its way: found again by what the backend's reply looks like. */
 struct probe_key {

@@ -2,7 +2,7 @@
  * Every counter of the data plane is produced here at least once, so that a new one, a new drop above
  * all, does not compile before it has a case.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { COUNTERS } from '../abi/abi.generated.ts';
 import { hostPrefix, type Address } from '../model/address.ts';
 import { ADMIT_ALL } from '../model/admission.ts';
@@ -30,6 +30,9 @@ const NAT_FLOWS_AT_ONCE = 2_048;
 
 let fixture: Fixture;
 
+beforeEach(() => {
+  fixture.fillCpuBuckets();
+});
 beforeAll(async () => {
   const limits = { services: 16, backends: 64, flows: FLOWS, embryonicFlows: 4096 };
   fixture = await Fixture.open({ limits, sharing: true });
@@ -102,6 +105,25 @@ async function reply(plan: Plan, ttl = 64, vips = [plan.vip]): Promise<Outcome> 
   return fixture.send(tcp({ ...between, flags: 'A', ttl }));
 }
 
+const OF_NO_HOST = { ipv4: '224.0.0.1', ipv6: 'ff02::1' };
+
+/** A packet that must not be cut, unless `change` says so, and is too long for the way. */
+async function tooBig(plan: Plan, change: Partial<TcpFields> = {}): Promise<Outcome> {
+  const backend = { address: plan.backend(1), forwarding: { mtuBytes: 1300 } };
+  await fixture.program();
+  await fixture.program(service({ vip: plan.vip, backends: [backend] }));
+  const between = { source: plan.client, destination: plan.vip, sport: 40000, dport: 80 };
+  const payload = new Uint8Array(1300);
+  return fixture.send(tcp({ ...between, flags: 'A', payload, dontFragment: true, ...change }));
+}
+
+async function clamped(plan: Plan, tcpOptions: Uint8Array): Promise<Outcome> {
+  const backend = { address: plan.backend(1), forwarding: { mssBytes: 1000 } };
+  await fixture.program(service({ vip: plan.vip, backends: [backend] }));
+  const between = { source: plan.client, destination: plan.vip, sport: 40000, dport: 80 };
+  return fixture.send(tcp({ ...between, flags: 'S', tcpOptions }));
+}
+
 interface Case {
   /** Runs until the counter has counted; the last packet is the one that did it. */
   readonly produce: (plan: Plan) => Promise<Outcome | undefined>;
@@ -127,6 +149,14 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
       return fixture.send(icmp({ source: plan.client, destination: plan.vip, type }));
     },
   },
+  echo_limited: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      fixture.fillCpuBuckets('empty');
+      const { request: type } = ECHO[plan.family];
+      return fixture.send(icmp({ source: plan.client, destination: plan.vip, type }));
+    },
+  },
   probe_sent: { produce: check },
   probe_reply: {
     produce: async (plan) => {
@@ -147,13 +177,12 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
     },
   },
   no_headroom: UNSEEN.headroom,
-  too_big: {
-    produce: async (plan) => {
-      const backend = { address: plan.backend(1), forwarding: { mtuBytes: 600 } };
-      await fixture.program();
-      await fixture.program(service({ vip: plan.vip, backends: [backend] }));
-      const tuple = { source: plan.client, destination: plan.vip, sport: 40000, dport: 80 };
-      return fixture.send(tcp({ ...tuple, flags: 'A', payload: new Uint8Array(600) }));
+  too_big: { produce: (plan) => tooBig(plan, { source: OF_NO_HOST[plan.family] }) },
+  too_big_answered: { produce: (plan) => tooBig(plan) },
+  too_big_limited: {
+    produce: (plan) => {
+      fixture.fillCpuBuckets('empty');
+      return tooBig(plan);
     },
   },
   flow_denied: {
@@ -192,6 +221,9 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
       );
     },
   },
+  too_big_cut: { only: 'ipv4', produce: (plan) => tooBig(plan, { dontFragment: false }) },
+  mss_clamped: { produce: (plan) => clamped(plan, Uint8Array.of(2, 4, 0xff, 0xff)) },
+  mss_no_room: { produce: (plan) => clamped(plan, new Uint8Array(40).fill(1)) },
   flow_guessed: {
     produce: async (plan) => {
       await fixture.program(web(plan));

@@ -3,9 +3,11 @@
 #ifndef SKEIN_ECHO_H
 #define SKEIN_ECHO_H
 
+#include "bucket.h"
 #include "checksum.h"
 #include "counters.h"
 #include "parse.h"
+#include "settings.h"
 
 #define ECHO_REPLY_TTL 64
 
@@ -72,11 +74,20 @@ static __always_inline int echo_reply6(struct ethhdr *eth, void *end)
 	return XDP_TX;
 }
 
+static __always_inline bool echo_allowed(void)
+{
+	struct settings *cfg = settings_get();
+
+	return cfg && cpu_allows(BUCKET_ECHO, cfg->echo_per_second, cfg->echo_per_second);
+}
+
 static __always_inline int echo_reply(struct xdp_md *ctx, const struct packet *pkt)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 
+	if (!echo_allowed())
+		return drop(DROP_ECHO_LIMITED);
 	if ((void *)(eth + 1) > end)
 		return drop(DROP_INTERNAL);
 	count(COUNT_ECHO_REPLY);

@@ -1,5 +1,5 @@
 /** Echo requests to a VIP are answered by the node itself, with checksums that hold. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { PLANS } from './fixture-network.ts';
 import { Fixture, service } from './fixture.ts';
 import {
@@ -13,6 +13,10 @@ import {
   type IcmpFields,
 } from './packet.ts';
 
+/** Of each CPU, so many at once and then a second: see kernel.ts. */
+const ECHO_PER_SECOND = 1000;
+const WAIT = { timeout: 10_000, interval: 20 };
+
 let fixture: Fixture;
 
 beforeAll(async () => {
@@ -22,6 +26,9 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await fixture.close();
+});
+beforeEach(() => {
+  fixture.fillCpuBuckets();
 });
 
 describe.each(PLANS)('$family', (plan) => {
@@ -63,7 +70,8 @@ describe.each(PLANS)('$family', (plan) => {
   });
 
   test('every checksum comes out right', () => {
-    for (let rest = 0; rest < 0x10000; rest += 37) {
+    for (let rest = 0, sent = 0; rest < 0x10000; rest += 37, sent += 1) {
+      if (sent % ECHO_PER_SECOND === 0) fixture.fillCpuBuckets();
       const asked = { type: request, source: plan.client, destination: plan.vip, rest };
       const { verdict, frame } = fixture.run(icmp({ ...asked, ttl: rest & 0xff }));
       expect(verdict).toBe('TX');
@@ -77,6 +85,24 @@ describe.each(PLANS)('$family', (plan) => {
     asked[last] = (asked[last] ?? 0) ^ 0x55;
     const { packet } = fixture.send(asked);
     expect(packet.wrongChecksums).toEqual([plan.family === 'ipv4' ? 'icmp' : 'icmp6']);
+  });
+
+  test('so many at once are answered, and more as time goes by', async () => {
+    const asked = icmp({ source: plan.client, destination: plan.vip, type: request });
+    const limitedBefore = fixture.count('echo_limited');
+    const startMs = performance.now();
+    let answered = 0;
+    for (; answered < 20_000; answered += 1) {
+      if (fixture.run(asked).verdict === 'DROP') break;
+    }
+    // The clock that fills the bucket goes in steps of 10 ms.
+    const refilled = ((performance.now() - startMs + 20) * ECHO_PER_SECOND) / 1000;
+    expect(answered).toBeGreaterThanOrEqual(ECHO_PER_SECOND);
+    expect(answered).toBeLessThanOrEqual(ECHO_PER_SECOND + refilled);
+    expect(fixture.count('echo_limited')).toBe(limitedBefore + 1);
+    await vi.waitFor(() => {
+      expect(fixture.send(asked).counted).toEqual({ echo_reply: 1 });
+    }, WAIT);
   });
 
   test('an answer, and a request to another address, are not answered', () => {

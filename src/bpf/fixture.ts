@@ -9,7 +9,13 @@ import { COUNTERS } from '../abi/abi.generated.ts';
 import { loadObject } from '../dataplane/attachment.ts';
 import type { ReconcileResult, WantedBackend, WantedService } from '../dataplane/dataplane.ts';
 import { KernelDataplane, type KernelOptions } from '../dataplane/kernel.ts';
-import { interfaceIndex, testRun, type BpfMap, type BpfObject } from '../dataplane/libbpf.ts';
+import {
+  interfaceIndex,
+  possibleCpus,
+  testRun,
+  type BpfMap,
+  type BpfObject,
+} from '../dataplane/libbpf.ts';
 import { NodeMaps } from '../dataplane/maps.ts';
 import { silentLogger } from '../lib/logger.ts';
 import type { Address } from '../model/address.ts';
@@ -45,6 +51,8 @@ export const TIMEOUTS: FlowTimeouts = {
   defaultS: 61,
 };
 const BPFFS = '/sys/fs/bpf';
+/** Of a bucket: more than any test waits for. */
+const SPENT = 1_000_000;
 const LIMITS = { services: 16, backends: 64, flows: 4096, embryonicFlows: 4096 };
 
 interface ServiceFields {
@@ -203,6 +211,19 @@ export class Fixture {
 
   map(name: string): BpfMap {
     return this.#object.map(name);
+  }
+
+  /** Every token bucket of the CPUs is full, or holds nothing. */
+  fillCpuBuckets(fill: 'full' | 'empty' = 'full'): void {
+    const buckets = this.map('cpu_buckets');
+    const spent = fill === 'full' ? 0 : SPENT;
+    const value = Uint32Array.from({ length: possibleCpus * 2 }, (_, i) =>
+      i % 2 === 0 ? kernelNowMs() : spent,
+    );
+    for (let index = 0; index < buckets.maxEntries; index += 1) {
+      const key = new Uint8Array(Uint32Array.of(index).buffer);
+      buckets.updatePerCpu(key, new Uint8Array(value.buffer));
+    }
   }
 
   established(): FlowEntry[] {

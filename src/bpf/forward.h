@@ -5,8 +5,10 @@
 
 #include "dscp.h"
 #include "encap.h"
+#include "mss.h"
 #include "nat.h"
 #include "nexthop.h"
+#include "too_big.h"
 
 _Static_assert(offsetof(struct backend_local, smac) == offsetof(struct backend_local, dmac) + 6 &&
 		       offsetof(struct ethhdr, h_source) == offsetof(struct ethhdr, h_dest) + 6,
@@ -81,7 +83,12 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pkt,
 	if (why)
 		return drop(why);
 	if (pkt->frame_bytes > local->frame_bytes_max)
-		return drop(DROP_TOO_BIG);
+		return too_big(ctx, pkt, local);
+	if (pkt->tcp_flags & TCP_SYN && backend->mss_max) {
+		why = mss_clamp(ctx, pkt, backend, local);
+		if (why)
+			return drop(why);
+	}
 	local->packets++;
 	local->bytes += pkt->frame_bytes;
 	if (local->special)

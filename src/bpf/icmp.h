@@ -7,6 +7,7 @@
 #ifndef SKEIN_ICMP_H
 #define SKEIN_ICMP_H
 
+#include "bucket.h"
 #include "changes.h"
 #include "flow.h"
 #include "forward.h"
@@ -87,24 +88,12 @@ static __always_inline int quoted_flow(struct xdp_md *ctx, struct packet *flow,
 	return quoted_flow4(flow, pkt, quote, end);
 }
 
-/* A token bucket for each service, filled by the clock; shared by the CPUs, so a bound and no more. */
 static __always_inline bool relay_allowed(const struct service *service)
 {
-	__u32 index = service->index, now_ms = clock_now_ms(), gained;
-	struct relay_bucket *bucket = bpf_map_lookup_elem(&relay_buckets, &index);
+	__u32 index = service->index;
+	struct token_bucket *bucket = bpf_map_lookup_elem(&relay_buckets, &index);
 
-	if (!bucket)
-		return false;
-	/* In 64 bits: a bucket may have been left alone for weeks. */
-	gained = (__u64)(now_ms - bucket->filled_ms) * RELAY_PER_SECOND / 1000;
-	if (gained) {
-		bucket->spent = bucket->spent > gained ? bucket->spent - gained : 0;
-		bucket->filled_ms = now_ms;
-	}
-	if (bucket->spent >= RELAY_BURST)
-		return false;
-	bucket->spent++;
-	return true;
+	return bucket && bucket_take(bucket, RELAY_PER_SECOND, RELAY_BURST);
 }
 
 /* Hands the packet, from its IP header on, to the supervisor. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * All maps but the scratch of nat.h. Sizes marked "set at load" come from the node's limits. Those that
- * packets read or write are pinned, but for `probes`, so that a new supervisor finds flows, assignments
- * and counters as they were, and what happened to flows meanwhile.
+ * packets read or write are pinned, but for `probes` and `cpu_buckets`, so that a new supervisor finds
+ * flows, assignments and counters as they were, and what happened to flows meanwhile.
  */
 #ifndef SKEIN_MAPS_H
 #define SKEIN_MAPS_H
@@ -189,8 +189,21 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1); /* set at load */
 	__type(key, __u32);
-	__type(value, struct relay_bucket);
+	__type(value, struct token_bucket);
 } relay_buckets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CPU_BUCKET_COUNT);
+	__type(key, __u32);
+	__type(value, struct token_bucket);
+} cpu_buckets SEC(".maps");
+
+/* Packets to be cut, some 500. What a dead supervisor has left is stale for the next one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} oversized SEC(".maps");
 
 /* Records from peers, and what became of them: see merge.h. */
 struct {

@@ -80,7 +80,10 @@ static __always_inline void next_hop_learn(struct backend_local *local,
 					   const struct backend *backend,
 					   const struct bpf_fib_lookup *fib)
 {
-	/* The helper puts the MTU of the route where the length of the packet was. */
+	/*
+	 * The helper puts the MTU where the length of the packet was: that of the route if it is
+	 * locked there, else one learned for the path, else the device's.
+	 */
 	__u32 ifindex = fib->ifindex, mtu = fib->mtu_result, overhead;
 	struct vlan_device *device = bpf_map_lookup_elem(&vlan_devices, &ifindex);
 

@@ -11,6 +11,8 @@ export interface IpFields {
   readonly smac?: string;
   /** Hop limit in IPv6. Default 64. */
   readonly ttl?: number;
+  /** IPv4 only. */
+  readonly dontFragment?: boolean;
   /** IPv4 options, a multiple of four bytes (RFC 791, section 3.1). */
   readonly options?: Uint8Array;
   /** Offset in units of 8 bytes. In IPv6 it makes a fragment header (RFC 8200, section 4.5). */
@@ -29,6 +31,8 @@ export interface TcpFields extends Ports {
   /** Letters of FIN, SYN, RST, PSH and ACK, such as `SA`. */
   readonly flags: string;
   readonly sequence?: number;
+  /** A multiple of four bytes, up to 40. */
+  readonly tcpOptions?: Uint8Array;
 }
 
 export interface UdpFields extends Ports {
@@ -79,16 +83,19 @@ export function isIpv6(address: string): boolean {
 
 export function tcp(fields: TcpFields): Uint8Array {
   const { sport, dport, flags, sequence = 1000, payload = new Uint8Array(0) } = fields;
-  const segment = new Uint8Array(20 + payload.length);
+  const { tcpOptions = new Uint8Array(0) } = fields;
+  const headerBytes = 20 + tcpOptions.length;
+  const segment = new Uint8Array(headerBytes + payload.length);
   const view = new DataView(segment.buffer);
   view.setUint16(0, sport);
   view.setUint16(2, dport);
   view.setUint32(4, sequence);
   view.setUint32(8, flags.includes('A') ? 7000 : 0);
-  view.setUint8(12, 5 << 4);
+  view.setUint8(12, (headerBytes / 4) << 4);
   view.setUint8(13, flagBits(flags));
   view.setUint16(14, 0xfaf0);
-  segment.set(payload, 20);
+  segment.set(tcpOptions, 20);
+  segment.set(payload, headerBytes);
   view.setUint16(16, transportChecksum(fields, PROTOCOL.tcp, segment));
   return ip(fields, PROTOCOL.tcp, segment);
 }
@@ -131,12 +138,13 @@ export function ip(fields: IpFields, protocol: number, payload: Uint8Array): Uin
 
 function ipv4(fields: IpFields, protocol: number, payload: Uint8Array): Uint8Array {
   const { options = new Uint8Array(0), fragment = { offset: 0, more: false } } = fields;
+  const { dontFragment = false } = fields;
   const header = new Uint8Array(IPV4_BYTES + options.length);
   const view = new DataView(header.buffer);
   view.setUint8(0, (4 << 4) | (header.length / 4));
   view.setUint16(2, header.length + payload.length);
   view.setUint16(4, 0xbeef);
-  view.setUint16(6, (fragment.more ? 0x2000 : 0) | fragment.offset);
+  view.setUint16(6, (dontFragment ? 0x4000 : 0) | (fragment.more ? 0x2000 : 0) | fragment.offset);
   view.setUint8(8, fields.ttl ?? 64);
   view.setUint8(9, protocol);
   header.set(addressBytes(fields.source), 12);

@@ -38,6 +38,12 @@ export interface RunOptions extends ConfigPaths {
 const WITHDRAW_TIMEOUT_MS = 5_000;
 /** A path-MTU error may wait this long for its way to the peers. */
 const ICMP_INTERVAL_MS = 10;
+/**
+ * How often packets that have to be cut are looked for, and for how long they are cut then: some
+ * hundred microseconds each, and never more than a quarter of this thread's time.
+ */
+const CUT_INTERVAL_MS = 10;
+const CUT_BUDGET_MS = 3;
 const OBJECT_PATH = join(import.meta.dirname, '../../build/lb.bpf.o');
 
 /** Resolves when the node was stopped by a signal and everything is taken down in order. */
@@ -103,6 +109,7 @@ export async function runNode(options: RunOptions): Promise<void> {
   Object.assign(running, { supervisor, flows });
   // Flows name their backends, so the maps come first.
   supervisor.start();
+  started.defer(cutOversized(dataplane));
   await peers?.start();
   health.start();
   await reports?.start();
@@ -176,6 +183,19 @@ interface Reloaded {
   readonly supervisor: Supervisor;
   readonly peers: FlowSync | undefined;
   readonly reports: NodeReports | undefined;
+}
+
+/** Packets that do not fit their way are cut by this process. Returns how to stop that. */
+function cutOversized(dataplane: KernelDataplane): () => void {
+  let timer = setTimeout(cut, CUT_INTERVAL_MS);
+  function cut(): void {
+    const untilMs = systemClock.nowMs() + CUT_BUDGET_MS;
+    while (dataplane.cutOversized() > 0 && systemClock.nowMs() < untilMs);
+    timer = setTimeout(cut, CUT_INTERVAL_MS);
+  }
+  return () => {
+    clearTimeout(timer);
+  };
 }
 
 /** Reads both documents again. By file event only a text that differs counts as a change. */

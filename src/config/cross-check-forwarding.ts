@@ -1,9 +1,12 @@
 /** Whether the way to a backend fits its VIPs and this node: families, and who has what address. */
 import { familyOf } from '../model/address.ts';
-import { isNat, isTunnel, natPort, NAT_SHARERS_MAX } from '../model/forwarding.ts';
+import { isNat, isTunnel, natPort, NAT_SHARERS_MAX, overheadBytes } from '../model/forwarding.ts';
 import type { Path, Report } from './problems.ts';
 import type { BackendEntry } from './schema-backend.ts';
 import type { ClusterRemains, NodeDocument } from './schema.ts';
+
+/** What every IPv6 way takes (RFC 8200, section 5): senders need not know how to send less. */
+const IPV6_MTU_MIN = 1280;
 
 /** `node` is undefined when the node part does not fit its schema. */
 export function crossCheckForwarding(
@@ -19,9 +22,40 @@ export function crossCheckForwarding(
       if (entry.mode === 'dscp' || isNat(entry.mode)) {
         checkVipFamilies(cluster, group, entry, path, report);
       }
+      if (entry.mtu !== undefined) checkMtu(cluster, group, entry, path, report);
     }
   }
   checkSharers(cluster, report);
+  for (const [index, service] of (cluster.services ?? []).entries()) {
+    if (service?.protocol !== 'udp' || !isClamped(service.mss_clamp)) continue;
+    report('cluster', { path: ['services', index, 'mss_clamp'], message: 'is for tcp only' });
+  }
+}
+
+function isClamped(clamp: boolean | number | undefined): boolean {
+  return clamp !== undefined && clamp !== false;
+}
+
+/** IPv6 needs what it needs, and the tunnel comes on top. */
+function checkMtu(
+  cluster: ClusterRemains,
+  group: string,
+  { address, mode, mtu = 0 }: BackendEntry,
+  path: Path,
+  report: Report,
+): void {
+  const needed = IPV6_MTU_MIN + overheadBytes(mode, familyOf(address));
+  if (mtu >= needed) return;
+  for (const service of cluster.services ?? []) {
+    if (service?.backends?.includes(group) !== true) continue;
+    const vip = service.vip?.find((each) => familyOf(each) === 'ipv6');
+    if (vip === undefined) continue;
+    const message =
+      `must be at least ${needed} for mode ${mode}, ` +
+      `since service "${service.name ?? ''}" has the IPv6 VIP ${vip}`;
+    report('cluster', { path: [...path, 'mtu'], message });
+    return;
+  }
 }
 
 function checkTunnelSource(

@@ -125,6 +125,28 @@ describe('a cluster document is refused', () => {
       ],
     ],
     [
+      'an MSS without TCP',
+      { 'services/1/mss_clamp': true },
+      ['skein.yaml: services[1].mss_clamp: is for tcp only'],
+    ],
+    [
+      'a way that is too narrow for IPv6',
+      {
+        'services/0/vip': ['10.83.100.1', 'fd83:100::1'],
+        'services/0/backends': ['web', 'more'],
+        'backends/web': [{ address: '10.83.1.101', mtu: 1279 }],
+        'backends/more': [
+          { address: '10.83.1.103', mtu: 1312, mode: 'gue' },
+          { address: '10.83.1.104', mtu: 1311, mode: 'gue' },
+        ],
+      },
+      [
+        'skein.yaml: backends.web[0].mtu: must be at least 1280 for mode l2dsr, since service "web" has the IPv6 VIP fd83:100::1',
+        'skein.yaml: backends.more[1].mtu: must be at least 1312 for mode gue, since service "web" has the IPv6 VIP fd83:100::1',
+        'skein.yaml: services[0].vip[1]: node "lb1" has no ipv6 of its own, so checks of this VIP have no source and its route no next hop',
+      ],
+    ],
+    [
       'two services of one name',
       { 'services/1/name': 'web' },
       ['skein.yaml: services[1].name: is already the name of services[0]'],

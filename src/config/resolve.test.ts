@@ -340,3 +340,13 @@ cluster: demo
     expect(withKey('one')).not.toBe(digest({}));
   });
 });
+
+test.each([
+  [undefined, undefined],
+  [false, undefined],
+  [true, 'path'],
+  [1400, 1400],
+])('mss_clamp %s is resolved to %s', (written, clamp) => {
+  const { cluster } = configOf({ cluster: { 'services/0/mss_clamp': written } });
+  expect(cluster.services.map(({ mssClamp }) => mssClamp)).toEqual([clamp, undefined]);
+});

@@ -86,24 +86,13 @@ function resolveServices(document: ClusterDocument): Service[] {
 function expand(entry: ServiceEntry, backends: readonly Backend[]): Service[] {
   const { name, protocol, scheduler, affinity, need, quic } = entry;
   const admission = resolveAdmission(entry);
+  const mssClamp = resolveClamp(entry);
+  const settled = { name, protocol, scheduler, affinity, admission, quic, need, mssClamp };
   return entry.port.flatMap((port) => {
     const checks = resolveChecks(entry.checks, port);
     return entry.vip.map((vip) => {
       const id = serviceId({ vip, protocol, port });
-      return {
-        id,
-        vip,
-        protocol,
-        port,
-        name,
-        scheduler,
-        affinity,
-        admission,
-        quic,
-        need,
-        backends,
-        checks,
-      };
+      return { ...settled, id, vip, port, backends, checks };
     });
   });
 }
@@ -123,6 +112,11 @@ function resolveAdmission(entry: ServiceEntry): Admission | undefined {
 function padServerId(backend: Backend, { quic }: ServiceEntry): Backend {
   if (quic?.layout !== 'katran' || backend.serverId === undefined) return backend;
   return { ...backend, serverId: backend.serverId.padStart(quic.idBytes * 2, '0') };
+}
+
+function resolveClamp({ mss_clamp: clamp }: ServiceEntry): Service['mssClamp'] {
+  if (clamp === false) return undefined;
+  return clamp === true ? 'path' : clamp;
 }
 
 function resolveBackend(entry: BackendEntry): Backend {

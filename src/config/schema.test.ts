@@ -188,6 +188,12 @@ describe('a cluster document is refused', () => {
       ['services[0].protocol: must be one of tcp, udp (did you mean "tcp"?)'],
     ],
     [{ 'services/0/need': 0 }, ['services[0].need: must be at least 1']],
+    [{ 'services/0/mss_clamp': 535 }, ['services[0].mss_clamp: must be at least 536']],
+    [{ 'services/0/mss_clamp': 65_496 }, ['services[0].mss_clamp: must be at most 65495']],
+    [
+      { 'services/0/mss_clamp': 'yes' },
+      ['services[0].mss_clamp: must be true or false or a number, not text'],
+    ],
     [{ 'services/0/affinity': 'ip' }, ['services[0].affinity: must be one of flow, client']],
     [
       { 'services/0/checks': undefined },

@@ -31,6 +31,9 @@ import {
 
 const U32_MAX = 0xffff_ffff;
 const WEEK_S = 7 * 24 * 3600;
+/** The segment that every host takes (RFC 9293, section 3.7.1), and the longest that there is. */
+const MSS_MIN = 536;
+const MSS_MAX = 65_495;
 
 /** What `limits` may be at most. */
 export const LIMITS_MAX = {
@@ -124,6 +127,10 @@ const service = z.strictObject({
     .enum(['flow', 'client'])
     .default('flow')
     .describe('client: all flows of a client address go to one backend.'),
+  mss_clamp: z
+    .union([z.boolean(), whole(MSS_MIN, MSS_MAX)])
+    .default(false)
+    .describe('Lower the MSS of SYNs to backends: to what fits the way (true), or to a number.'),
   checks: z
     .array(check, { error: ({ input }) => (input === undefined ? CHECKS_REQUIRED : undefined) })
     .max(16)
@@ -273,6 +280,7 @@ export const clusterRemains = z.object({
             quic: hole(quic),
             new_flows_per_s: hole(admission.new_flows_per_s),
             new_flows_burst: hole(admission.new_flows_burst),
+            mss_clamp: hole(service.shape.mss_clamp),
             checks: hole(z.array(hole(check))),
           }),
         ),

@@ -61,6 +61,7 @@ const PINNED_MAPS = [
   'clock',
   'changes',
   'icmp_events',
+  'oversized',
   'relay_buckets',
 ] as const;
 

@@ -41,6 +41,7 @@ import { KernelFlows, readSome } from './kernel-flows.ts';
 import { NodeMaps } from './maps.ts';
 import { featuresOf, NatTable } from './nat-sources.ts';
 import { Neighbours } from './neighbours.ts';
+import { Oversized } from './oversized.ts';
 import type { Allocators } from './plan.ts';
 import {
   allowFibLookups,
@@ -65,7 +66,12 @@ export interface KernelOptions {
   readonly limits: MapSizes;
   /** Tell what happens to flows, for peers. */
   readonly sharing?: boolean;
+  /** Echo requests that each CPU answers, so many at once and then a second: ECHO_PER_SECOND. */
+  readonly echoPerSecond?: number;
 }
+
+/** Enough for every monitor there is, and little work for a flood. */
+const ECHO_PER_SECOND = 1000;
 
 const NO_ADDRESS = new Uint8Array(16);
 const ETHERNET_BYTES = 14;
@@ -96,6 +102,7 @@ export class KernelDataplane implements Dataplane {
   #flowEntries: readonly number[] = [0, 0];
   #names: SlotNames | undefined;
   #shared: KernelFlows | undefined;
+  readonly #oversized: Oversized;
   #sweeping = false;
 
   /** Loads, adopts what is pinned, makes the path of the health checks, and attaches. */
@@ -116,6 +123,9 @@ export class KernelDataplane implements Dataplane {
     const { object, layout } = this.#loaded;
     this.#maps = new NodeMaps(object, { ipv4: options.ipv4, ipv6: options.ipv6 });
     this.#flows = [object.map('flows4'), object.map('flows6')];
+    this.#oversized = new Oversized(object.map('oversized'), (packet) => {
+      this.#inject('skein_lb', packet);
+    });
 
     const { services, generations, natSources } = this.#maps.adopt();
     this.#nat = new NatTable(this.#maps, natSources);
@@ -207,6 +217,7 @@ export class KernelDataplane implements Dataplane {
       timeoutMs: seconds.map((each) => each * 1000),
       probeOutIfindex: this.#path.programIfindex,
       sharing: this.#options.sharing === true ? 1 : 0,
+      echoPerSecond: this.#options.echoPerSecond ?? ECHO_PER_SECOND,
       node4: ipv4 === undefined ? NO_ADDRESS : addressBytes(ipv4),
       node6: ipv6 === undefined ? NO_ADDRESS : addressBytes(ipv6),
       probeSource4: addressBytes(this.#path.source4),
@@ -299,13 +310,26 @@ export class KernelDataplane implements Dataplane {
 
   /** Gives an ICMP error of a peer, from the IP header on, to the program that relays no further. */
   injectIcmpError(packet: Uint8Array): void {
+    this.#inject('skein_relayed', packet);
+  }
+
+  /** Cuts packets that do not fit their way and may be cut; returns how many, of a bounded number. */
+  cutOversized(): number {
+    return this.#oversized.cut();
+  }
+
+  /** Runs a program on a packet as if that had come in; what it sends is sent. */
+  #inject(program: 'skein_lb' | 'skein_relayed', packet: Uint8Array): void {
     const [first] = this.#interfaces;
     if (first === undefined || packet.length === 0) return;
     const frame = new Uint8Array(ETHERNET_BYTES + packet.length);
     new DataView(frame.buffer).setUint16(12, (packet[0] ?? 0) >> 4 === 6 ? ETH_P_IPV6 : ETH_P_IP);
     frame.set(packet, ETHERNET_BYTES);
-    const program = this.#loaded.object.program('skein_relayed');
-    testRun(program, { packet: frame, ingressIfindex: first.ifindex, live: true });
+    testRun(this.#loaded.object.program(program), {
+      packet: frame,
+      ingressIfindex: first.ifindex,
+      live: true,
+    });
   }
 
   status(): DataplaneStatus {
@@ -356,6 +380,7 @@ export class KernelDataplane implements Dataplane {
       await removeProbePath();
     }
     this.#shared?.close();
+    this.#oversized.close();
     this.#loaded.object.close();
   }
 }

@@ -1,5 +1,5 @@
 /** How packets reach a backend. Values only; src/bpf/forward.h carries them out. */
-import type { Prefix } from './address.ts';
+import type { Family, Prefix } from './address.ts';
 
 /** Modes that put the packet into another one, addressed to the backend. */
 export const TUNNEL_MODES = ['ipip', 'gre', 'gue', 'fou'] as const;
@@ -58,4 +58,13 @@ export function isNat(mode: ForwardingMode): mode is NatMode {
  */
 export function natPort(servicePort: number, forwarding: ForwardingOptions | undefined): number {
   return servicePort === 0 ? 0 : (forwarding?.port ?? servicePort);
+}
+
+const OUTER_IP_BYTES: Readonly<Record<Family, number>> = { ipv4: 20, ipv6: 40 };
+/** Of what stands between the outer IP header and the packet. */
+const SHIM_BYTES: Readonly<Record<TunnelMode, number>> = { ipip: 0, gre: 4, gue: 12, fou: 8 };
+
+/** Bytes that a mode puts in front of a packet; `mode_bytes()` of src/bpf/nexthop.h says the same. */
+export function overheadBytes(mode: ForwardingMode, outer: Family): number {
+  return isTunnel(mode) ? OUTER_IP_BYTES[outer] + SHIM_BYTES[mode] : 0;
 }

@@ -62,6 +62,8 @@ export interface Service extends ServiceKey {
   readonly quic?: QuicRouting | undefined;
   /** How many backends must be up for the service to be up. */
   readonly need: number;
+  /** Largest MSS that SYNs to backends may carry, `path`: what fits the way. Undefined: any. */
+  readonly mssClamp?: number | 'path' | undefined;
   readonly backends: readonly Backend[];
   readonly checks: readonly CheckSpec[];
 }
