@@ -75,6 +75,7 @@ export function nodeConfig(services: readonly Service[]): NodeConfig {
       reportsAddress: undefined,
       stateDir: '/var/lib/skein',
       xdpMode: 'auto',
+      decap: undefined,
       limits: { services: 16, backends: 64, flows: 1024, embryonicFlows: 1024 },
     },
   };

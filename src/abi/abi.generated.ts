@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = '63359d743580414f';
+export const LAYOUT_DIGEST = '5dfb00bca858bf46';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -18,8 +18,6 @@ export const NAT_PORT_FIRST = 10240;
 export const NAT_PORT_COUNT = 20480;
 export const NAT_FLOWS_MAX = 131072;
 export const NAT_CANDIDATES_MAX = 4;
-export const INBOX_RECORDS = 2048;
-export const DIGEST_BUCKETS = 1024;
 export const ICMP_PACKET_BYTES_MAX = 1280;
 export const OVERSIZED_PACKET_BYTES_MAX = 2048;
 export const SOURCE_RULES_MAX = 16384;
@@ -27,6 +25,8 @@ export const VLAN_AS_ROUTED = 0xffff;
 export const MSS_AS_ROUTED = 0xffff;
 export const QUIC_ID_BYTES_MAX = 15;
 export const VLAN_DEVICES_MAX = 4096;
+export const INBOX_RECORDS = 2048;
+export const DIGEST_BUCKETS = 1024;
 export const BACKEND_VIPS_MAX = 4096;
 export const BACKEND_ADDRESSES_MAX = 64;
 export const BACKEND_DSCPS_MAX = 1024;
@@ -110,6 +110,7 @@ export const QuicLayout = {
 export const Feature = {
   FEATURE_NAT: 1,
   FEATURE_FULL_NAT: 2,
+  FEATURE_DECAP: 4,
 } as const;
 
 /** Every counter by its index in its enum; the help texts are the comments of abi.h. */
@@ -127,14 +128,16 @@ export const COUNTERS = [
   { name: 'neighbour_stale', drop: false, help: 'Packets sent by the last known MAC address while it is resolved again' },
   { name: 'change_lost', drop: false, help: 'Changes of flows that the peers were not told, since the buffer was full' },
   { name: 'icmp_forwarded', drop: false, help: 'ICMP errors sent to the backend whose flow they quote' },
+  { name: 'fragment_forwarded', drop: false, help: 'Fragments sent to the backend of their packet' },
+  { name: 'decapsulated', drop: false, help: 'Packets to a VIP taken out of a tunnel to the node itself' },
   { name: 'nat_reply', drop: false, help: 'Replies of nat and full_nat backends sent on to clients from the VIP' },
   { name: 'nat_error', drop: false, help: 'ICMP errors about packets to nat and full_nat backends sent on to clients' },
   { name: 'too_big_answered', drop: false, help: 'Packets that do not fit the way, of which the client was told the MTU' },
   { name: 'mss_clamped', drop: false, help: 'SYNs whose MSS option was lowered or added' },
   { name: 'mss_no_room', drop: false, help: 'SYNs without an MSS option that were left so: no room for one' },
   { name: 'malformed', drop: true, help: 'Headers to a VIP that contradict themselves or are cut short' },
-  { name: 'fragment', drop: true, help: 'Fragments to a VIP' },
-  { name: 'ip_options', drop: true, help: 'IPv6 extension headers to a VIP' },
+  { name: 'fragment', drop: true, help: 'Fragments to a VIP whose first one was not seen (yet), or of ICMP' },
+  { name: 'ip_options', drop: true, help: 'IPv6 extension headers to a VIP that cannot be walked (more than 8, too long, a route not at its end)' },
   { name: 'protocol', drop: true, help: 'Neither TCP nor UDP nor ICMP that is understood, to a VIP' },
   { name: 'no_service', drop: true, help: 'A port of a VIP on which no service is configured' },
   { name: 'source_denied', drop: true, help: 'New flows from sources that the service does not admit' },
@@ -146,6 +149,7 @@ export const COUNTERS = [
   { name: 'too_big_cut', drop: true, help: 'Packets that do not fit the way, handed to the supervisor to be cut into fragments' },
   { name: 'too_big_limited', drop: true, help: 'Packets that do not fit the way, neither answered nor cut: too many at once' },
   { name: 'echo_limited', drop: true, help: 'Echo requests to a VIP that were not answered: too many at once' },
+  { name: 'congestion', drop: true, help: 'Packets from a tunnel, marked as congested on the way, that do not know what that is (RFC 6040)' },
   { name: 'ttl', drop: true, help: 'Replies of nat and full_nat backends that have been through too many routers' },
   { name: 'no_route', drop: true, help: 'The kernel has no usable route to the backend, or to the client of a reply' },
   { name: 'not_on_link', drop: true, help: 'The backend is behind a router, where l2dsr cannot reach it' },
@@ -1100,6 +1104,46 @@ export function encodeVlanDevice(value: VlanDevice): Uint8Array {
   return bytes;
 }
 
+/** struct decap_address */
+export interface DecapAddress {
+  readonly guePort: number;
+  readonly fouPort: number;
+  readonly tunnels: number;
+  readonly dscp: number;
+}
+
+export const DECAP_ADDRESS_BYTES = 8;
+
+/** Where its fields begin: for those who read many at a time. */
+export const DECAP_ADDRESS_AT = {
+  guePort: 0,
+  fouPort: 2,
+  tunnels: 4,
+  dscp: 5,
+} as const;
+
+export function readDecapAddress(view: DataView, at = 0): DecapAddress {
+  return {
+    guePort: view.getUint16(at + 0, false),
+    fouPort: view.getUint16(at + 2, false),
+    tunnels: view.getUint8(at + 4),
+    dscp: view.getUint8(at + 5),
+  };
+}
+
+export function writeDecapAddress(view: DataView, at: number, value: DecapAddress): void {
+  view.setUint16(at + 0, value.guePort, false);
+  view.setUint16(at + 2, value.fouPort, false);
+  view.setUint8(at + 4, value.tunnels);
+  view.setUint8(at + 5, value.dscp);
+}
+
+export function encodeDecapAddress(value: DecapAddress): Uint8Array {
+  const bytes = new Uint8Array(DECAP_ADDRESS_BYTES);
+  writeDecapAddress(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
 /** struct settings */
 export interface Settings {
   readonly timeoutMs: readonly number[];
@@ -1235,46 +1279,6 @@ export const BACKEND_COUNTERS = [
   { name: 'congestion', drop: true, help: 'Packets marked as congested on the way that do not know what that is (RFC 6040)' },
   { name: 'internal', drop: true, help: 'An invariant of the program does not hold: a bug' },
 ] as const;
-
-/** struct decap_address */
-export interface DecapAddress {
-  readonly guePort: number;
-  readonly fouPort: number;
-  readonly tunnels: number;
-  readonly dscp: number;
-}
-
-export const DECAP_ADDRESS_BYTES = 8;
-
-/** Where its fields begin: for those who read many at a time. */
-export const DECAP_ADDRESS_AT = {
-  guePort: 0,
-  fouPort: 2,
-  tunnels: 4,
-  dscp: 5,
-} as const;
-
-export function readDecapAddress(view: DataView, at = 0): DecapAddress {
-  return {
-    guePort: view.getUint16(at + 0, false),
-    fouPort: view.getUint16(at + 2, false),
-    tunnels: view.getUint8(at + 4),
-    dscp: view.getUint8(at + 5),
-  };
-}
-
-export function writeDecapAddress(view: DataView, at: number, value: DecapAddress): void {
-  view.setUint16(at + 0, value.guePort, false);
-  view.setUint16(at + 2, value.fouPort, false);
-  view.setUint8(at + 4, value.tunnels);
-  view.setUint8(at + 5, value.dscp);
-}
-
-export function encodeDecapAddress(value: DecapAddress): Uint8Array {
-  const bytes = new Uint8Array(DECAP_ADDRESS_BYTES);
-  writeDecapAddress(new DataView(bytes.buffer), 0, value);
-  return bytes;
-}
 
 /** struct dscp_key */
 export interface DscpKey {

@@ -20,7 +20,7 @@ import {
 const root = join(import.meta.dirname, '../..');
 const target = join(import.meta.dirname, 'abi.generated.ts');
 
-const HEADERS = ['abi.h', 'abi-counters.h', 'abi-backend.h'];
+const HEADERS = ['abi.h', 'abi-counters.h', 'abi-merge.h', 'abi-backend.h'];
 const STRUCTS = [
   'flow4_key',
   'flow6_key',
@@ -43,6 +43,7 @@ const STRUCTS = [
   'nat_key',
   'nat_flow',
   'vlan_device',
+  'decap_address',
   'settings',
   'sweep',
 ];
@@ -59,7 +60,7 @@ const ENUMS = [
   'feature',
 ];
 /** Of a program that pins nothing: no part of the layout that pinned maps are told by. */
-const BACKEND_STRUCTS = ['decap_address', 'dscp_key'];
+const BACKEND_STRUCTS = ['dscp_key'];
 const BACKEND_ENUMS = ['decap_kind'];
 
 /** The comment after each entry of an enum of counters, which BTF does not carry. */

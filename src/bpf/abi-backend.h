@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The backend's side: what backend.bpf.c and the supervisor of a real server share. Its maps are not
- * pinned, so that none of this is part of the layout of the balancer's.
+ * pinned, so that none of this but struct decap_address, which a node has too, is part of the layout
+ * of the balancer's.
  */
 #ifndef SKEIN_ABI_BACKEND_H
 #define SKEIN_ABI_BACKEND_H
@@ -20,7 +21,7 @@ enum decap_kind {
 	DECAP_FOU = 8,
 };
 
-/* What is done to packets to one of this server's own addresses. */
+/* What is done to packets to one of this server's own addresses, or of a node's. */
 struct decap_address {
 	/* UDP destination ports. */
 	__be16 gue_port_be;

@@ -21,14 +21,16 @@ enum counter {
 	COUNT_NEIGHBOUR_STALE, /* Packets sent by the last known MAC address while it is resolved again */
 	COUNT_CHANGE_LOST, /* Changes of flows that the peers were not told, since the buffer was full */
 	COUNT_ICMP_FORWARDED, /* ICMP errors sent to the backend whose flow they quote */
+	COUNT_FRAGMENT_FORWARDED, /* Fragments sent to the backend of their packet */
+	COUNT_DECAPSULATED, /* Packets to a VIP taken out of a tunnel to the node itself */
 	COUNT_NAT_REPLY, /* Replies of nat and full_nat backends sent on to clients from the VIP */
 	COUNT_NAT_ERROR, /* ICMP errors about packets to nat and full_nat backends sent on to clients */
 	COUNT_TOO_BIG_ANSWERED, /* Packets that do not fit the way, of which the client was told the MTU */
 	COUNT_MSS_CLAMPED, /* SYNs whose MSS option was lowered or added */
 	COUNT_MSS_NO_ROOM, /* SYNs without an MSS option that were left so: no room for one */
 	DROP_MALFORMED, /* Headers to a VIP that contradict themselves or are cut short */
-	DROP_FRAGMENT, /* Fragments to a VIP */
-	DROP_IP_OPTIONS, /* IPv6 extension headers to a VIP */
+	DROP_FRAGMENT, /* Fragments to a VIP whose first one was not seen (yet), or of ICMP */
+	DROP_IP_OPTIONS, /* IPv6 extension headers to a VIP that cannot be walked (more than 8, too long, a route not at its end) */
 	DROP_PROTOCOL, /* Neither TCP nor UDP nor ICMP that is understood, to a VIP */
 	DROP_NO_SERVICE, /* A port of a VIP on which no service is configured */
 	DROP_SOURCE_DENIED, /* New flows from sources that the service does not admit */
@@ -40,6 +42,7 @@ enum counter {
 	DROP_TOO_BIG_CUT, /* Packets that do not fit the way, handed to the supervisor to be cut into fragments */
 	DROP_TOO_BIG_LIMITED, /* Packets that do not fit the way, neither answered nor cut: too many at once */
 	DROP_ECHO_LIMITED, /* Echo requests to a VIP that were not answered: too many at once */
+	DROP_CONGESTION, /* Packets from a tunnel, marked as congested on the way, that do not know what that is (RFC 6040) */
 	DROP_TTL, /* Replies of nat and full_nat backends that have been through too many routers */
 	DROP_NO_ROUTE, /* The kernel has no usable route to the backend, or to the client of a reply */
 	DROP_NOT_ON_LINK, /* The backend is behind a router, where l2dsr cannot reach it */

@@ -113,29 +113,6 @@ struct flow_record {
 };
 ABI_SIZE(struct flow_record, 64);
 
-/* Records that one merge takes. */
-#define INBOX_RECORDS 2048
-
-struct merge_request {
-	__u32 records;
-	__u32 reserved;
-};
-ABI_SIZE(struct merge_request, 8);
-
-/* What became of a record; counted in `merge_tally`. */
-enum merge_outcome {
-	MERGE_ADDED = 0,
-	MERGE_REPLACED = 1,
-	MERGE_REFRESHED = 2,
-	MERGE_IGNORED = 3,
-	MERGE_REMOVED = 4,
-	MERGE_FULL = 5,
-	MERGE_OUTCOME_COUNT = 6,
-};
-
-/* Buckets of the table digest; flow-hash.ts says how they are made. */
-#define DIGEST_BUCKETS 1024
-
 /* An ICMP error from its IP header on, cut to what routers quote and more. */
 #define ICMP_PACKET_BYTES_MAX 1280
 
@@ -435,7 +412,10 @@ enum feature {
 	FEATURE_NAT = 1,
 	/* Some backend is reached by full_nat. */
 	FEATURE_FULL_NAT = 2,
+	/* `decap_addresses` says which tunnels end here. */
+	FEATURE_DECAP = 4,
 };
+#define FEATURES_NAT (FEATURE_NAT | FEATURE_FULL_NAT)
 
 struct settings {
 	/* Idle timeouts by enum flow_state. */
@@ -497,5 +477,6 @@ struct sweep {
 ABI_SIZE(struct sweep, 16);
 
 #include "abi-counters.h"
+#include "abi-merge.h"
 
 #endif

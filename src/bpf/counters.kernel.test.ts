@@ -7,6 +7,7 @@ import { COUNTERS } from '../abi/abi.generated.ts';
 import { hostPrefix, type Address } from '../model/address.ts';
 import { ADMIT_ALL } from '../model/admission.ts';
 import { ip as runIp, PLANS, UPLINK, type Plan } from './fixture-network.ts';
+import { tunnelled, withTos } from './fixture-tunnels.ts';
 import { Fixture, service, TIMEOUTS, type CounterName, type Outcome } from './fixture.ts';
 import {
   ECHO,
@@ -21,6 +22,7 @@ import {
 } from './packet.ts';
 
 const WAIT = { timeout: 30_000, interval: 20 };
+const ECN_CE = 3;
 const FLOWS = 16;
 const REPEATS_MAX = 10_000;
 /** A hundredth of what the ring buffer of 16 MiB holds. */
@@ -35,7 +37,8 @@ beforeEach(() => {
 });
 beforeAll(async () => {
   const limits = { services: 16, backends: 64, flows: FLOWS, embryonicFlows: 4096 };
-  fixture = await Fixture.open({ limits, sharing: true });
+  const decap = { addresses: PLANS.map(({ node }) => node), guePort: 6080, fouPort: 5555 };
+  fixture = await Fixture.open({ limits, sharing: true, decap });
 });
 afterAll(async () => {
   await fixture.close();
@@ -68,6 +71,12 @@ function icmpError(plan: Plan, change: Partial<TcpFields> = {}): Uint8Array {
   // Time exceeded: RFC 792, RFC 4443.
   const type = plan.family === 'ipv4' ? 11 : 3;
   return icmp({ source: plan.stranger, destination: plan.vip, type, payload });
+}
+
+/** In a tunnel to the node itself, with this ECN field outside and none inside. */
+function inOwnTunnel(plan: Plan, ecn: number): Uint8Array {
+  const between = { source: plan.stranger, destination: plan.node };
+  return withTos(tunnelled('ipip', between, segment(plan, 'S')), ecn);
 }
 
 /** A service that does not take flows of the client. */
@@ -266,6 +275,28 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
       }, WAIT);
     },
   },
+  fragment_forwarded: {
+    produce: async (plan) => {
+      await fixture.program(
+        service({ vip: plan.vip, protocol: 'udp', backends: [plan.backend(1)] }),
+      );
+      const fragment = { offset: 0, more: true };
+      const between = { source: plan.client, destination: plan.vip, fragment };
+      return fixture.send(udp({ ...between, sport: 40000, dport: 80 }));
+    },
+  },
+  decapsulated: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      return fixture.send(inOwnTunnel(plan, 0));
+    },
+  },
+  congestion: {
+    produce: async (plan) => {
+      await fixture.program(web(plan));
+      return fixture.send(inOwnTunnel(plan, ECN_CE));
+    },
+  },
   malformed: {
     produce: async (plan) => {
       await fixture.program(web(plan));
@@ -276,7 +307,7 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
   fragment: {
     produce: async (plan) => {
       await fixture.program(web(plan));
-      const fragment = { offset: 0, more: true };
+      const fragment = { offset: 1, more: false };
       const between = { source: plan.client, destination: plan.vip, fragment };
       return fixture.send(udp({ ...between, sport: 40000, dport: 80 }));
     },
@@ -285,7 +316,7 @@ const CASES: Readonly<Record<CounterName, Case | (typeof UNSEEN)[keyof typeof UN
     only: 'ipv6',
     produce: async (plan) => {
       await fixture.program(web(plan));
-      const between = { source: plan.client, destination: plan.vip, extension: 0 };
+      const between = { source: plan.client, destination: plan.vip, extensions: [60, 0] };
       return fixture.send(udp({ ...between, sport: 40000, dport: 80 }));
     },
   },

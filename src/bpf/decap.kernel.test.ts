@@ -8,7 +8,6 @@ import { build } from './build.ts';
 import {
   mended,
   packetOf,
-  tagged,
   tunnelled,
   TUNNEL_KINDS,
   TUNNEL_PORTS,
@@ -23,6 +22,7 @@ import {
   ip,
   patched,
   PROTOCOL,
+  tagged,
   tcp,
   udp,
   type IpFields,
@@ -117,7 +117,7 @@ describe.each(mixes)('$inner.family in $kind over $outer.family', ({ kind, outer
       frame:
         inner.family === 'ipv4'
           ? tcp({ ...clients, flags: 'A', options: Uint8Array.of(1, 1, 1, 0) })
-          : tcp({ ...clients, flags: 'A', extension: 60 }),
+          : tcp({ ...clients, flags: 'A', extensions: [60] }),
     },
     { what: '1,400 bytes', frame: udp({ ...clients, payload: new Uint8Array(1400).fill(7) }) },
   ];

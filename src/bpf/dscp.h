@@ -32,19 +32,20 @@ static __always_inline void put_dscp6(struct ipv6hdr *ip6, __u8 dscp)
 	*word_be = bpf_htons(word);
 }
 
-/* 0, or the counter under which the packet is to be dropped. */
-static __always_inline int put_dscp(struct xdp_md *ctx, const struct packet *pkt,
-				    const struct backend *backend)
+/* 0, or the counter under which the packet is to be dropped. Not inline: see encapsulate(). */
+static __noinline int put_dscp(struct xdp_md *ctx, const struct packet *pkt,
+			       const struct backend *backend)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *l3 = data + sizeof(struct ethhdr);
 	struct ip_address saddr;
-	struct rewrite to = {
-		.daddr = &backend->address,
-		.sport_be = packet_sport_be(pkt),
-		.dport_be = packet_dport_be(pkt),
-	};
+	struct rewrite to;
 
+	if (!pkt || !backend)
+		return DROP_INTERNAL;
+	to.daddr = &backend->address;
+	to.sport_be = packet_sport_be(pkt);
+	to.dport_be = packet_dport_be(pkt);
 	if (pkt->is_ipv6) {
 		struct ipv6hdr *ip6 = l3;
 

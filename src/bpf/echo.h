@@ -8,6 +8,7 @@
 #include "counters.h"
 #include "parse.h"
 #include "settings.h"
+#include "vlan.h"
 
 #define ECHO_REPLY_TTL 64
 
@@ -36,18 +37,14 @@ static __always_inline void echo_answer(struct icmp_header *icmp, __u8 type)
 		icmp->checksum = 0xffff;
 }
 
-static __always_inline int echo_reply4(struct ethhdr *eth, void *end)
+static __always_inline int echo_reply4(struct ethhdr *eth, struct icmp_header *icmp, void *end)
 {
 	struct iphdr *ip = (void *)(eth + 1);
-	struct icmp_header *icmp;
 	__be32 client_be;
 	__u64 delta;
 
-	if ((void *)(ip + 1) > end)
-		return drop(DROP_INTERNAL);
-	icmp = (void *)ip + ip->ihl * 4;
-	if ((void *)(icmp + 1) > end)
-		return drop(DROP_INTERNAL);
+	if ((void *)(ip + 1) > end || (void *)(icmp + 1) > end)
+		return -1;
 	client_be = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = client_be;
@@ -55,23 +52,23 @@ static __always_inline int echo_reply4(struct ethhdr *eth, void *end)
 	ip->ttl = ECHO_REPLY_TTL;
 	csum_apply(&ip->check, delta);
 	echo_answer(icmp, ICMP4_ECHO_REPLY);
-	return XDP_TX;
+	return 0;
 }
 
-static __always_inline int echo_reply6(struct ethhdr *eth, void *end)
+/* Extension headers go back as they came. */
+static __always_inline int echo_reply6(struct ethhdr *eth, struct icmp_header *icmp, void *end)
 {
 	struct ipv6hdr *ip6 = (void *)(eth + 1);
-	struct icmp_header *icmp = (void *)(ip6 + 1);
 	struct in6_addr client;
 
-	if ((void *)(icmp + 1) > end)
-		return drop(DROP_INTERNAL);
+	if ((void *)(ip6 + 1) > end || (void *)(icmp + 1) > end)
+		return -1;
 	client = ip6->saddr;
 	ip6->saddr = ip6->daddr;
 	ip6->daddr = client;
 	ip6->hop_limit = ECHO_REPLY_TTL;
 	echo_answer(icmp, ICMP6_ECHO_REPLY);
-	return XDP_TX;
+	return 0;
 }
 
 static __always_inline bool echo_allowed(void)
@@ -84,15 +81,18 @@ static __always_inline bool echo_allowed(void)
 static __always_inline int echo_reply(struct xdp_md *ctx, const struct packet *pkt)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct icmp_header *icmp = data + (pkt->l4_offset & L4_OFFSET_MASK);
 	struct ethhdr *eth = data;
 
 	if (!echo_allowed())
 		return drop(DROP_ECHO_LIMITED);
 	if ((void *)(eth + 1) > end)
 		return drop(DROP_INTERNAL);
-	count(COUNT_ECHO_REPLY);
+	if (pkt->is_ipv6 ? echo_reply6(eth, icmp, end) : echo_reply4(eth, icmp, end))
+		return drop(DROP_INTERNAL);
 	swap_macs(eth);
-	return pkt->is_ipv6 ? echo_reply6(eth, end) : echo_reply4(eth, end);
+	count(COUNT_ECHO_REPLY);
+	return answer(ctx, pkt);
 }
 
 #endif

@@ -49,7 +49,8 @@ static __always_inline void sum_inner(struct inner *inner, const struct packet *
 	__u8 l4_proto = packet_l4_proto(pkt);
 	__u64 pseudo;
 
-	if (pkt->kind != PACKET_FLOW || pkt->l4_offset != sizeof(struct ethhdr) + header_bytes)
+	if (pkt->kind != PACKET_FLOW || pkt->part ||
+	    pkt->l4_offset != sizeof(struct ethhdr) + header_bytes)
 		return;
 	if (l4_proto == IPPROTO_UDP) {
 		struct udphdr *udp = l3 + header_bytes;
@@ -302,14 +303,17 @@ static __always_inline int encapsulate6(struct xdp_md *ctx, const struct packet 
 	return encap6(ctx, inner, backend, &saddr, entropy, FORWARD_FOU);
 }
 
-/* 0, or the counter under which the packet is to be dropped. */
-static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
-				       const struct backend *backend)
+/*
+ * 0, or the counter under which the packet is to be dropped. Not inline, so that its stack is not
+ * taken from the other modes, which call more.
+ */
+static __noinline int encapsulate(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
+				  const struct backend *backend)
 {
 	struct tunnel_source *source = bpf_map_lookup_elem(&tunnel_sources, &index);
 	struct inner inner = {};
 
-	if (!source || read_inner(ctx, &inner))
+	if (!pkt || !backend || !source || read_inner(ctx, &inner))
 		return DROP_INTERNAL;
 	if (is_unset(&source->fixed))
 		return DROP_NO_SOURCE;

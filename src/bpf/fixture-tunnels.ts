@@ -20,7 +20,6 @@ export const TUNNEL_PORTS = { gue: 6080, fou: 5555 } as const;
 const IN_IP = { ipv4: 4, ipv6: 41 } as const;
 const ETHER_TYPE = { ipv4: 0x0800, ipv6: 0x86dd } as const;
 const ENTROPY_PORT = 50_123;
-const VLAN_ETHER_TYPE = [0x81, 0x00];
 
 /** The IP packet of a frame. */
 export function packetOf(frame: Uint8Array): Uint8Array {
@@ -66,10 +65,4 @@ export function mended(frame: Uint8Array): Uint8Array {
   const blank = patched(frame, ETHERNET_BYTES + 10, 0, 0);
   const sum = checksum(blank.subarray(ETHERNET_BYTES, ETHERNET_BYTES + bytes));
   return patched(blank, ETHERNET_BYTES + 10, sum >> 8, sum & 0xff);
-}
-
-/** A copy with IEEE 802.1Q tags of these VLANs behind the MAC addresses. */
-export function tagged(frame: Uint8Array, ...vlans: readonly number[]): Uint8Array {
-  const tags = vlans.flatMap((vlan) => [...VLAN_ETHER_TYPE, vlan >> 8, vlan & 0xff]);
-  return Uint8Array.of(...frame.subarray(0, 12), ...tags, ...frame.subarray(12));
 }

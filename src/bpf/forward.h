@@ -9,6 +9,7 @@
 #include "nat.h"
 #include "nexthop.h"
 #include "too_big.h"
+#include "vlan.h"
 
 _Static_assert(offsetof(struct backend_local, smac) == offsetof(struct backend_local, dmac) + 6 &&
 		       offsetof(struct ethhdr, h_source) == offsetof(struct ethhdr, h_dest) + 6,
@@ -35,6 +36,14 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct backend_loc
 	if (local->ifindex == ctx->ingress_ifindex)
 		return XDP_TX;
 	return bpf_redirect(local->ifindex, 0);
+}
+
+/* The same, with the tag of the way; for all but plain l2dsr. */
+static __always_inline int transmit_tagged(struct xdp_md *ctx, const struct backend_local *local)
+{
+	int why = local->vlan ? vlan_push(ctx, local->vlan) : 0;
+
+	return why ? drop(why) : transmit(ctx, local);
 }
 
 /* Every way but plain l2dsr. The packet fits, and `local` holds the next hop. */
@@ -66,9 +75,7 @@ static __noinline int forward_special(struct xdp_md *ctx, const struct packet *p
 	case FORWARD_LOCAL:
 		return XDP_PASS;
 	}
-	if (why)
-		return drop(why);
-	return transmit(ctx, local);
+	return why ? drop(why) : transmit_tagged(ctx, local);
 }
 
 static __always_inline int forward(struct xdp_md *ctx, const struct packet *pkt, __u32 index,

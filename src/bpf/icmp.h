@@ -11,6 +11,7 @@
 #include "changes.h"
 #include "flow.h"
 #include "forward.h"
+#include "fragment.h"
 #include "schedule.h"
 #include "vip.h"
 
@@ -50,24 +51,31 @@ static __always_inline int quoted_flow4(struct packet *flow, const struct packet
 	return 0;
 }
 
-static __always_inline int quoted_flow6(struct packet *flow, const struct packet *pkt, void *quote,
-					void *end)
+static __always_inline int quoted_flow6(struct xdp_md *ctx, struct packet *flow,
+					const struct packet *pkt, __u32 quote_offset)
 {
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ipv6hdr *ip6 = data + quote_offset;
+	struct headers headers = {};
 	struct quoted_ports *ports;
-	struct ipv6hdr *ip6 = quote;
 
-	ports = (void *)(ip6 + 1);
-	if ((void *)(ports + 1) > end || ip6->version != 6)
+	if ((void *)(ip6 + 1) > end || ip6->version != 6)
 		return DROP_ICMP_MALFORMED;
 	if (!same_address((struct ip_address *)&ip6->saddr, &pkt->key6.daddr))
 		return DROP_ICMP_FORGED;
-	if (ip6->nexthdr != IPPROTO_TCP && ip6->nexthdr != IPPROTO_UDP)
+	if (walk_ipv6(ctx, &headers, quote_offset) != PACKET_FLOW || headers.part == PART_LATER)
+		return DROP_ICMP_MALFORMED;
+	if (headers.l4_proto != IPPROTO_TCP && headers.l4_proto != IPPROTO_UDP)
+		return DROP_ICMP_MALFORMED;
+	ports = data + (headers.offset & L4_OFFSET_MASK);
+	if ((void *)(ports + 1) > end)
 		return DROP_ICMP_MALFORMED;
 	__builtin_memcpy(&flow->key6.saddr, &ip6->daddr, 16);
 	__builtin_memcpy(&flow->key6.daddr, &ip6->saddr, 16);
 	flow->key6.sport_be = ports->dport_be;
 	flow->key6.dport_be = ports->sport_be;
-	flow->key6.l4_proto = ip6->nexthdr;
+	flow->key6.l4_proto = headers.l4_proto;
+	flow->quoted_l4_offset = headers.offset;
 	return 0;
 }
 
@@ -75,17 +83,17 @@ static __always_inline int quoted_flow(struct xdp_md *ctx, struct packet *flow,
 				       const struct packet *pkt)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	/* The mask is for the verifier: two VLAN tags and 60 bytes of IPv4 header stay far below it. */
-	void *quote = data + (pkt->l4_offset & 0xff) + sizeof(struct icmp_header);
+	__u32 quote_offset = (pkt->l4_offset & L4_OFFSET_MASK) + sizeof(struct icmp_header);
 
+	/* The frame stays an ICMP error; only the key is that of the flow. */
 	flow->kind = PACKET_ICMP_ERROR;
 	flow->is_ipv6 = pkt->is_ipv6;
 	flow->frame_bytes = pkt->frame_bytes;
 	flow->l3_offset = pkt->l3_offset;
 	flow->l4_offset = pkt->l4_offset;
 	if (pkt->is_ipv6)
-		return quoted_flow6(flow, pkt, quote, end);
-	return quoted_flow4(flow, pkt, quote, end);
+		return quoted_flow6(ctx, flow, pkt, quote_offset);
+	return quoted_flow4(flow, pkt, data + quote_offset, end);
 }
 
 static __always_inline bool relay_allowed(const struct service *service)
@@ -129,34 +137,45 @@ static __always_inline int forward_by_hash(struct xdp_md *ctx, const struct pack
 	return forward(ctx, flow, index, backend);
 }
 
+/* Of one error on one CPU: functions that call each other share a stack of 512 bytes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct packet);
+} quoted_flows SEC(".maps");
+
 /* `relayed`: it came from a peer, and is never relayed again. */
 static __noinline int icmp_error(struct xdp_md *ctx, const struct packet *pkt, bool relayed)
 {
 	struct settings *cfg = settings_get();
 	struct service *service;
 	struct backend *backend;
-	struct packet quoted = {};
+	struct packet *quoted;
 	struct flow *flow;
+	__u32 zero = 0;
 	int why;
 
-	if (!cfg || !pkt)
+	quoted = bpf_map_lookup_elem(&quoted_flows, &zero);
+	if (!cfg || !pkt || !quoted)
 		return drop(DROP_INTERNAL);
-	why = quoted_flow(ctx, &quoted, pkt);
+	__builtin_memset(quoted, 0, sizeof(*quoted));
+	why = quoted_flow(ctx, quoted, pkt);
 	if (why)
 		return drop(why);
-	flow = flow_of_any_age(&quoted);
+	flow = flow_of_any_age(quoted);
 	backend = flow ? flow_backend(flow) : NULL;
-	if (flow && backend && nat_knows(&quoted, backend)) {
+	if (flow && backend && nat_knows(quoted, backend)) {
 		count(COUNT_ICMP_FORWARDED);
-		return forward(ctx, &quoted, flow->backend, backend);
+		return forward(ctx, quoted, flow->backend, backend);
 	}
 	if (relayed)
 		return drop(DROP_ICMP_UNKNOWN);
-	service = service_find(&quoted);
+	service = service_find(quoted);
 	if (!service)
 		return drop(DROP_NO_SERVICE);
 	if (!cfg->sharing)
-		return forward_by_hash(ctx, &quoted, service);
+		return forward_by_hash(ctx, quoted, service);
 	if (!relay_allowed(service))
 		return drop(DROP_ICMP_LIMITED);
 	return relay(ctx, pkt);
@@ -171,8 +190,11 @@ int skein_relayed(struct xdp_md *ctx)
 {
 	struct settings *cfg = settings_get();
 	struct packet pkt = {};
+	__be32 fragment_id_be = 0;
 
 	parse(ctx, &pkt);
+	if (pkt.kind == PACKET_EXTENSIONS)
+		pkt.kind = reveal(ctx, &pkt, &fragment_id_be);
 	if (!cfg || pkt.kind != PACKET_ICMP_ERROR || !is_vip(cfg, &pkt))
 		return drop(DROP_ICMP_UNKNOWN);
 	return icmp_error(ctx, &pkt, true);

@@ -44,6 +44,9 @@ const RELAY_PER_SECOND = 100;
 const SERVICES_MAX = 16;
 const ICMP_PACKET_BYTES_MAX = 1280;
 
+/** An IPv6 routing header with a segment left. */
+const ROUTE_BEGUN = { protocol: 43, bytes: Uint8Array.of(0, 0, 2, 1, 0, 0, 0, 0) };
+
 let fixture: Fixture;
 
 /** Both services of the VIP, with one backend or with nearly every slot of the ring at another. */
@@ -213,7 +216,12 @@ describe.each(PLANS)('a node alone, $family', (plan) => {
     }),
     ...(plan.family === 'ipv4'
       ? [{ name: 'a quoted header of 16 bytes', quoted: patched(quote('tcp'), 0, 0x44) }]
-      : [{ name: 'a quoted extension header', quoted: quote('tcp', { extension: 0 }) }]),
+      : [
+          {
+            name: 'a quoted route not at its end',
+            quoted: quote('tcp', { extensions: [ROUTE_BEGUN] }),
+          },
+        ]),
     ...(plan.family === 'ipv4'
       ? [{ name: 'ports behind the end', quoted: patched(quote('tcp', { bytes: 60 }), 0, 0x4f) }]
       : []),
@@ -398,6 +406,8 @@ describe.each(PLANS)('a node with peers, $family', (plan) => {
   test('a supervisor that does not listen costs errors, and no news of flows', () => {
     const { flowTable } = fixture.dataplane;
     flowTable.drainChanges(1);
+    // What the test before left may be more than one call takes.
+    while (relayed().length > 0);
     const frame = error(quote('tcp'));
     let handedOver = 0;
     for (let sent = 0; sent < 1_000; sent += 1) {

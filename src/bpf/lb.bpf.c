@@ -8,9 +8,11 @@
 #include "echo.h"
 #include "flow.h"
 #include "forward.h"
+#include "fragment.h"
 #include "icmp.h"
 #include "merge.h"
 #include "nat-return.h"
+#include "own_tunnel.h"
 #include "probe.h"
 #include "quic.h"
 #include "schedule.h"
@@ -21,9 +23,11 @@
 static __always_inline int not_for_a_vip(struct xdp_md *ctx, const struct packet *pkt,
 					 const struct settings *cfg)
 {
+	if (maybe_own_tunnel(cfg, pkt))
+		return VERDICT_TUNNEL;
 	if (probe_expected(cfg, pkt))
 		return probe_return(ctx, pkt, cfg);
-	return cfg->features ? nat_reply(ctx, pkt) : pass();
+	return cfg->features & FEATURES_NAT ? nat_reply(ctx, pkt) : pass();
 }
 
 /* The same of frames that carry no flow: echo replies are answers to checks, errors may be of nat. */
@@ -32,36 +36,9 @@ static __always_inline int not_a_flow_to_others(struct xdp_md *ctx, const struct
 {
 	if (pkt->kind == PACKET_ECHO_REPLY)
 		return not_for_a_vip(ctx, pkt, cfg);
-	if (cfg->features && pkt->kind == PACKET_ICMP_ERROR)
+	if (cfg->features & FEATURES_NAT && pkt->kind == PACKET_ICMP_ERROR)
 		return nat_error(ctx, pkt);
 	return pass();
-}
-
-/* Frames that carry no flow: echo requests, and what is a drop only if it is meant for a VIP. */
-static __noinline int not_a_flow(struct xdp_md *ctx, const struct packet *pkt)
-{
-	struct settings *cfg = settings_get();
-
-	if (!cfg || pkt->kind == PACKET_NOT_IP)
-		return pass();
-	if (!is_vip(cfg, pkt))
-		return not_a_flow_to_others(ctx, pkt, cfg);
-	switch (pkt->kind) {
-	case PACKET_ECHO_REQUEST:
-		return echo_reply(ctx, pkt);
-	case PACKET_ICMP_ERROR:
-		return icmp_error(ctx, pkt, false);
-	case PACKET_MALFORMED:
-		return drop(DROP_MALFORMED);
-	case PACKET_FRAGMENT:
-		return drop(DROP_FRAGMENT);
-	case PACKET_OPTIONS:
-		return drop(DROP_IP_OPTIONS);
-	case PACKET_ECHO_REPLY:
-	case PACKET_OTHER_PROTOCOL:
-		return drop(DROP_PROTOCOL);
-	}
-	return drop(DROP_INTERNAL);
 }
 
 /* A flow's packet goes to the backend of its flow, unless a QUIC connection ID names another. */
@@ -180,29 +157,110 @@ static __noinline int replaced_flow(struct xdp_md *ctx, const struct packet *pkt
 	return young_flow(ctx, pkt);
 }
 
+/* A packet of PACKET_FLOW. */
+static __always_inline int balance(struct xdp_md *ctx, const struct packet *pkt)
+{
+	struct flow *flow = FLOW_LOOKUP(flows, pkt);
+	struct backend *backend;
+
+	if (!flow)
+		return young_flow(ctx, pkt);
+	backend = flow_backend(flow);
+	if (!backend || !flow_keeps(flow, backend, pkt))
+		return replaced_flow(ctx, pkt, flow);
+
+	/* Before the peers are told, lest they take a closing flow for one that has been idle. */
+	flow_touch(flow);
+	if (pkt->tcp_flags & (TCP_FIN | TCP_RST))
+		flow_closing(pkt, flow);
+	return serve(ctx, pkt, flow->backend, backend);
+}
+
+/*
+ * The same for packets that come here by a detour, so that the others have no part in it. Not static,
+ * as others in these files: the kernel checks such a function once and not for every way to it.
+ */
+__noinline int balance_unusual(struct xdp_md *ctx, const struct packet *pkt)
+{
+	return pkt ? balance(ctx, pkt) : drop(DROP_INTERNAL);
+}
+
+/* A packet of PACKET_FLOW behind headers that are rare: it may be the first of several fragments. */
+static __always_inline int balance_revealed(struct xdp_md *ctx, const struct packet *pkt,
+					    __be32 fragment_id_be)
+{
+	int verdict = balance_unusual(ctx, pkt);
+
+	if (pkt->part == PART_FIRST && verdict != XDP_DROP) {
+		fragment_teach(pkt, fragment_id_be);
+		count(COUNT_FRAGMENT_FORWARDED);
+	}
+	return verdict;
+}
+
+/* Whatever it is. What is a drop is one only if it is meant for a VIP. */
+static __always_inline int sort(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct settings *cfg = settings_get();
+	__be32 fragment_id_be = 0;
+
+	if (pkt->kind == PACKET_FLOW)
+		return balance_unusual(ctx, pkt);
+	if (!cfg || pkt->kind == PACKET_NOT_IP)
+		return pass();
+	if (!is_vip(cfg, pkt))
+		return not_a_flow_to_others(ctx, pkt, cfg);
+	if (pkt->kind == PACKET_EXTENSIONS || pkt->kind == PACKET_FRAGMENT)
+		pkt->kind = reveal(ctx, pkt, &fragment_id_be);
+	switch (pkt->kind) {
+	case PACKET_FLOW:
+		return balance_revealed(ctx, pkt, fragment_id_be);
+	case PACKET_FRAGMENT:
+		return fragment_follow(ctx, pkt, fragment_id_be);
+	case PACKET_ECHO_REQUEST:
+		return echo_reply(ctx, pkt);
+	case PACKET_ICMP_ERROR:
+		return icmp_error(ctx, pkt, false);
+	case PACKET_MALFORMED:
+		return drop(DROP_MALFORMED);
+	case PACKET_OPTIONS:
+		return drop(DROP_IP_OPTIONS);
+	case PACKET_ECHO_REPLY:
+	case PACKET_OTHER_PROTOCOL:
+		return drop(DROP_PROTOCOL);
+	}
+	return drop(DROP_INTERNAL);
+}
+
+/* Frames that are not plainly of a flow: tagged, in a tunnel or in fragments, or of no flow at all. */
+static __noinline int unusual(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct settings *cfg = settings_get();
+	int verdict, why;
+
+	if (pkt->kind == PACKET_TAGGED && !vlan_strip(ctx, pkt))
+		return pass();
+	if (cfg && cfg->features & FEATURE_DECAP) {
+		why = open_own_tunnel(ctx, pkt);
+		if (why)
+			return drop(why);
+	}
+	pkt->opened = true;
+	verdict = sort(ctx, pkt);
+	return verdict == XDP_PASS && pkt->tag_bytes ? vlan_restore(ctx, pkt, XDP_PASS) : verdict;
+}
+
 SEC("xdp")
 int skein_lb(struct xdp_md *ctx)
 {
 	struct packet pkt = {};
-	struct backend *backend;
-	struct flow *flow;
+	int verdict;
 
 	parse(ctx, &pkt);
 	if (pkt.kind != PACKET_FLOW)
-		return not_a_flow(ctx, &pkt);
-
-	flow = FLOW_LOOKUP(flows, &pkt);
-	if (!flow)
-		return young_flow(ctx, &pkt);
-	backend = flow_backend(flow);
-	if (!backend || !flow_keeps(flow, backend, &pkt))
-		return replaced_flow(ctx, &pkt, flow);
-
-	/* Before the peers are told, lest they take a closing flow for one that has been idle. */
-	flow_touch(flow);
-	if (pkt.tcp_flags & (TCP_FIN | TCP_RST))
-		flow_closing(&pkt, flow);
-	return serve(ctx, &pkt, flow->backend, backend);
+		return unusual(ctx, &pkt);
+	verdict = balance(ctx, &pkt);
+	return verdict == VERDICT_TUNNEL ? unusual(ctx, &pkt) : verdict;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -9,7 +9,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#include "abi.h"
+#include "abi-backend.h"
 
 /*
  * Established flows. A plain hash and not an LRU one: the kernel must never evict a flow that is
@@ -145,6 +145,14 @@ struct {
 	__type(value, struct vlan_device);
 } vlan_devices SEC(".maps");
 
+/* By own address: the tunnels that end there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BACKEND_ADDRESSES_MAX);
+	__type(key, struct ip_address);
+	__type(value, struct decap_address);
+} decap_addresses SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -166,6 +174,37 @@ struct {
 	__type(key, struct probe_key);
 	__type(value, struct probe);
 } probes SEC(".maps");
+
+#define FRAGMENTS_MAX 16384
+
+/* A packet in fragments, by what its fragments have in common. */
+struct fragment_key {
+	struct ip_address saddr;
+	struct ip_address daddr;
+	__be32 id_be;
+	/* Of IPv4; 0 in IPv6. */
+	__u8 l4_proto;
+	__u8 reserved[3];
+};
+
+/* What its first fragment taught: the backend, and the flow that it is of. */
+struct fragment {
+	__u32 backend;
+	__u32 seen_ms;
+	__be16 sport_be;
+	__be16 dport_be;
+	__u16 generation;
+	__u8 l4_proto;
+	__u8 reserved;
+};
+
+/* Packets of which the first fragment was seen. They last a moment, and the oldest gives way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, FRAGMENTS_MAX);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -79,14 +79,16 @@ static __always_inline int rewrite_error4(const struct packet *pkt, void *l3, vo
 	return 0;
 }
 
-static __always_inline int rewrite_error6(const struct packet *pkt, void *l3, void *end,
+static __always_inline int rewrite_error6(struct xdp_md *ctx, const struct packet *pkt,
 					  const struct nat_ends *quoted,
 					  const struct ip_address *hidden)
 {
-	struct icmp_header *icmp = l3 + ((pkt->l4_offset - sizeof(struct ethhdr)) & 0xff);
-	struct ipv6hdr *ip6 = l3, *inner = (void *)(icmp + 1);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 quote_offset = (pkt->l4_offset & L4_OFFSET_MASK) + sizeof(struct icmp_header);
+	struct icmp_header *icmp = data + (pkt->l4_offset & L4_OFFSET_MASK);
+	struct ipv6hdr *ip6 = data + sizeof(struct ethhdr), *inner = data + quote_offset;
+	__u32 quoted_l4 = pkt->quoted_l4_offset & L4_OFFSET_MASK, packet_end, room;
 	__u64 pseudo, delta;
-	__u32 room;
 
 	if ((void *)(ip6 + 1) > end || (void *)(inner + 1) > end)
 		return -1;
@@ -94,18 +96,21 @@ static __always_inline int rewrite_error6(const struct packet *pkt, void *l3, vo
 	if (hidden && same_address((struct ip_address *)&ip6->saddr, hidden))
 		pseudo += rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)&quoted->daddr, 4);
 
-	room = (void *)(inner + 1) - (void *)(ip6 + 1);
-	room = bpf_ntohs(ip6->payload_len) > room ? bpf_ntohs(ip6->payload_len) - room : 0;
+	packet_end = sizeof(struct ethhdr) + sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
+	room = packet_end > quoted_l4 ? packet_end - quoted_l4 : 0;
 	delta = rewrite_words((__u32 *)&inner->saddr, (const __u32 *)&quoted->saddr, 4);
 	delta += rewrite_words((__u32 *)&inner->daddr, (const __u32 *)&quoted->daddr, 4);
-	delta = rewrite_quoted_l4(inner + 1, end, room, inner->nexthdr, quoted, delta);
+	delta = rewrite_quoted_l4(data + quoted_l4, end, room, pkt->key6.l4_proto, quoted, delta);
+	if ((void *)(icmp + 1) > end)
+		return -1;
 	csum_apply(&icmp->checksum, pseudo + delta);
 	return 0;
 }
 
 /*
- * An ICMP error and the packet that it quotes, whose sender is to get it. Where the error itself comes
- * from the address `hidden`, if there is one, it comes from the quoted packet's receiver afterwards.
+ * An ICMP error, as quoted_flow() has it, and the packet that it quotes, whose sender is to get it.
+ * Where the error itself comes from the address `hidden`, if there is one, it comes from the quoted
+ * packet's receiver afterwards.
  */
 __noinline int rewrite_error(struct xdp_md *ctx, const struct packet *pkt,
 			     const struct nat_ends *quoted, const struct ip_address *hidden)
@@ -115,7 +120,7 @@ __noinline int rewrite_error(struct xdp_md *ctx, const struct packet *pkt,
 
 	if (!pkt || !quoted)
 		return -1;
-	return pkt->is_ipv6 ? rewrite_error6(pkt, l3, end, quoted, hidden) :
+	return pkt->is_ipv6 ? rewrite_error6(ctx, pkt, quoted, hidden) :
 			      rewrite_error4(pkt, l3, end, quoted, hidden);
 }
 

@@ -206,7 +206,7 @@ __noinline int nat_reply(struct xdp_md *ctx, const struct packet *pkt)
 	if (rewrite_ends(ctx, pkt, &s->ends))
 		return drop(DROP_INTERNAL);
 	count(COUNT_NAT_REPLY);
-	return transmit(ctx, &s->hop);
+	return transmit_tagged(ctx, &s->hop);
 }
 
 /*
@@ -237,10 +237,10 @@ __noinline int nat_error(struct xdp_md *ctx, const struct packet *pkt)
 	s->quoted.daddr = s->back.vip;
 	s->quoted.sport_be = s->back.client_port_be;
 	s->quoted.dport_be = s->back.vip_port_be;
-	if (rewrite_error(ctx, pkt, &s->quoted, &source))
+	if (rewrite_error(ctx, &s->reply, &s->quoted, &source))
 		return drop(DROP_INTERNAL);
 	count(COUNT_NAT_ERROR);
-	return transmit(ctx, &s->hop);
+	return transmit_tagged(ctx, &s->hop);
 }
 
 #endif

@@ -17,8 +17,14 @@ export interface IpFields {
   readonly options?: Uint8Array;
   /** Offset in units of 8 bytes. In IPv6 it makes a fragment header (RFC 8200, section 4.5). */
   readonly fragment?: { readonly offset: number; readonly more: boolean };
-  /** An IPv6 extension header of 8 bytes, of this protocol number. */
-  readonly extension?: number;
+  /** IPv6 extension headers by protocol number, in order, or as bytes: see `extensions`. */
+  readonly extensions?: readonly (number | Extension)[];
+}
+
+/** An IPv6 extension header; its first byte, the protocol of what comes next, is filled in. */
+export interface Extension {
+  readonly protocol: number;
+  readonly bytes: Uint8Array;
 }
 
 interface Ports extends IpFields {
@@ -71,10 +77,13 @@ export const ECHO = {
 export const CLIENT_MAC = '02:00:00:00:00:c1';
 export const NODE_MAC = '02:00:00:00:00:01';
 
-const ETHER_TYPE = { ipv4: 0x0800, ipv6: 0x86dd };
+const ETHER_TYPE = { ipv4: 0x0800, ipv6: 0x86dd, vlan: 0x8100 };
 export const ETHERNET_BYTES = 14;
 const IPV4_BYTES = 20;
 const IPV6_BYTES = 40;
+const ROUTING = 43;
+/** Hop-by-hop options, routing header, destination options. */
+const EXTENSIONS = [0, ROUTING, 60];
 const TCP_FLAGS = 'FSRPA';
 
 export function isIpv6(address: string): boolean {
@@ -155,7 +164,7 @@ function ipv4(fields: IpFields, protocol: number, payload: Uint8Array): Uint8Arr
 }
 
 function ipv6(fields: IpFields, protocol: number, payload: Uint8Array): Uint8Array {
-  const between = extensionHeader(fields, protocol);
+  const between = extensionHeaders(fields, protocol);
   const header = new Uint8Array(IPV6_BYTES);
   const view = new DataView(header.buffer);
   view.setUint32(0, 0x60012345);
@@ -167,19 +176,25 @@ function ipv6(fields: IpFields, protocol: number, payload: Uint8Array): Uint8Arr
   return ethernet(fields, ETHER_TYPE.ipv6, header, between.bytes, payload);
 }
 
-/** What stands between the IPv6 header and its payload; `protocol` is its own number. */
-function extensionHeader(
-  { fragment, extension }: IpFields,
-  next: number,
-): { protocol: number; bytes: Uint8Array } {
+/** What stands between the IPv6 header and its payload; `protocol` is that of its start. */
+function extensionHeaders({ fragment, extensions = [] }: IpFields, next: number): Extension {
+  const chain = extensions.map((each) => (typeof each === 'number' ? padded(each) : each));
   if (fragment !== undefined) {
     const offset = (fragment.offset << 3) | (fragment.more ? 1 : 0);
-    const bytes = Uint8Array.of(next, 0, offset >> 8, offset & 0xff, 0, 0, 0xbe, 0xef);
-    return { protocol: PROTOCOL.fragment, bytes };
+    const bytes = Uint8Array.of(0, 0, offset >> 8, offset & 0xff, 0, 0, 0xbe, 0xef);
+    chain.push({ protocol: PROTOCOL.fragment, bytes });
   }
-  if (extension === undefined) return { protocol: next, bytes: new Uint8Array(0) };
-  // The rest of its 8 bytes is one PadN option (RFC 8200, section 4.2).
-  return { protocol: extension, bytes: Uint8Array.of(next, 0, 1, 4, 0, 0, 0, 0) };
+  return chain.reduceRight<Extension>(
+    (after, { protocol, bytes }) => {
+      return { protocol, bytes: concat(patched(bytes, 0, after.protocol), after.bytes) };
+    },
+    { protocol: next, bytes: new Uint8Array(0) },
+  );
+}
+
+/** 8 bytes whose rest is one PadN option (RFC 8200, section 4.2); as a route, one at its end. */
+function padded(protocol: number): Extension {
+  return { protocol, bytes: Uint8Array.of(0, 0, 1, protocol === ROUTING ? 0 : 4, 0, 0, 0, 0) };
 }
 
 export function ethernet(
@@ -199,6 +214,15 @@ export function readdressed(
   return concat(macBytes(dmac), macBytes(smac), frame.subarray(12));
 }
 
+/** A copy with VLAN tags, outermost first: the whole TCI, or with the Ethertype before it. */
+export function tagged(frame: Uint8Array, ...tags: readonly number[]): Uint8Array {
+  const bytes = tags.flatMap((tag) => {
+    const [type, tci] = tag > 0xffff ? [tag >>> 16, tag & 0xffff] : [ETHER_TYPE.vlan, tag];
+    return [type >> 8, type & 0xff, tci >> 8, tci & 0xff];
+  });
+  return concat(frame.subarray(0, 12), Uint8Array.from(bytes), frame.subarray(12));
+}
+
 /** A copy with `bytes` written at `offset`; no checksum is made anew. */
 export function patched(frame: Uint8Array, offset: number, ...bytes: number[]): Uint8Array {
   const copy = frame.slice();
@@ -206,7 +230,7 @@ export function patched(frame: Uint8Array, offset: number, ...bytes: number[]): 
   return copy;
 }
 
-/** Takes a frame of TCP, UDP or an ICMP apart; extension headers and fragments are not followed. */
+/** Takes a frame of TCP, UDP or an ICMP apart; a fragment's header ends the walk. */
 export function decode(frame: Uint8Array): Packet {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
   const etherType = view.getUint16(12);
@@ -217,13 +241,18 @@ export function decode(frame: Uint8Array): Packet {
   const headerBytes = v6 ? IPV6_BYTES : (view.getUint8(ETHERNET_BYTES) & 0xf) * 4;
   const header = frame.subarray(ETHERNET_BYTES, ETHERNET_BYTES + headerBytes);
   const length = v6 ? view.getUint16(18) : view.getUint16(16) - headerBytes;
-  const start = ETHERNET_BYTES + headerBytes;
-  const payload = frame.subarray(start, start + length);
+  const end = ETHERNET_BYTES + headerBytes + length;
+  let start = ETHERNET_BYTES + headerBytes;
+  let protocol = view.getUint8(ETHERNET_BYTES + (v6 ? 6 : 9));
+  while (v6 && EXTENSIONS.includes(protocol)) {
+    protocol = view.getUint8(start);
+    start += 8 + view.getUint8(start + 1) * 8;
+  }
+  const payload = frame.subarray(start, end);
   const addresses = {
     source: addressText(v6 ? header.subarray(8, 24) : header.subarray(12, 16)),
     destination: addressText(v6 ? header.subarray(24, 40) : header.subarray(16, 20)),
   };
-  const protocol = view.getUint8(ETHERNET_BYTES + (v6 ? 6 : 9));
   const hasPorts = protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp;
   const headerWrong = !v6 && checksum(header) !== 0;
   return {

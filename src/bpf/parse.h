@@ -18,8 +18,11 @@
 #include "address.h"
 #include "maps.h"
 
+#define IP_MORE_FRAGMENTS 0x2000
 #define IP_MORE_FRAGMENTS_OR_OFFSET 0x3fff
 #define IP_FRAGMENT_OFFSET 0x1fff
+/* For the verifier: VLAN tags, IPv4 options and walked extension headers stay below it. */
+#define L4_OFFSET_MASK 0x3ff
 
 /* The common start of ICMP (RFC 792) and ICMPv6 (RFC 4443). */
 struct icmp_header {
@@ -48,6 +51,20 @@ enum tcp_flag {
 	TCP_ACK = 0x10,
 };
 
+#define VLAN_TAGS_MAX 2
+#define VLAN_TAG_BYTES 4
+
+struct vlan_tag {
+	__be16 eth_proto_be;
+	__be16 tci_be;
+};
+ABI_SIZE(struct vlan_tag, VLAN_TAG_BYTES);
+
+static __always_inline bool is_vlan(__be16 eth_proto_be)
+{
+	return eth_proto_be == bpf_htons(ETH_P_8021Q) || eth_proto_be == bpf_htons(ETH_P_8021AD);
+}
+
 enum packet_kind {
 	/* Not IP at all: never ours. */
 	PACKET_NOT_IP = 0,
@@ -58,11 +75,24 @@ enum packet_kind {
 	PACKET_ECHO_REPLY,
 	/* An ICMP error of a kind that quotes the packet it is about. */
 	PACKET_ICMP_ERROR,
+	/* Behind IPv6 extension headers, a fragment's among them: extensions.h finds what it is. */
+	PACKET_EXTENSIONS,
+	/* A fragment in IPv4: fragment.h finds what it is. */
+	PACKET_FRAGMENT,
 	/* The destination is known, so it can be told whether it is a VIP: then these are drops. */
 	PACKET_MALFORMED,
-	PACKET_FRAGMENT,
 	PACKET_OPTIONS,
 	PACKET_OTHER_PROTOCOL,
+	/* VLAN tags: vlan.h takes them off. */
+	PACKET_TAGGED,
+};
+
+enum packet_part {
+	PART_WHOLE = 0,
+	/* Of a flow, like the whole packet; but what its checksum covers is not all there. */
+	PART_FIRST,
+	/* Without ports and checksum: the key has what the first one taught. */
+	PART_LATER,
 };
 
 struct packet {
@@ -80,7 +110,17 @@ struct packet {
 	__u8 is_ipv6;
 	/* enum tcp_flag; 0 for UDP. */
 	__u8 tcp_flags;
+	/* enum packet_part. */
+	__u8 part;
+	/* Was looked into for a tunnel that ends here, or came out of one. */
+	__u8 opened;
+	/* VLAN tags that were taken off, as they stood in the frame. */
+	__u8 tag_bytes;
+	struct vlan_tag tags[VLAN_TAGS_MAX];
+	/* In an IPv6 error: where the quoted transport's header is. */
+	__u16 quoted_l4_offset;
 };
+_Static_assert(sizeof(struct packet) == 64, "zeroed for every packet");
 
 /* Both at once: the lookup hashes whole words, and a load across two stores waits for both. */
 static __always_inline void copy_ports(__be16 *ports_be, const void *l4)
@@ -163,6 +203,13 @@ static __always_inline enum packet_kind parse_ipv4(struct packet *pkt, void *l3,
 	return kind;
 }
 
+/* An IPv6 extension header that extensions.h knows. */
+static __always_inline bool is_extension(__u8 l4_proto)
+{
+	return l4_proto == IPPROTO_HOPOPTS || l4_proto == IPPROTO_ROUTING ||
+	       l4_proto == IPPROTO_FRAGMENT || l4_proto == IPPROTO_DSTOPTS;
+}
+
 static __always_inline enum packet_kind parse_ipv6(struct packet *pkt, void *l3, void *end)
 {
 	struct ipv6hdr *ip6 = l3;
@@ -174,14 +221,8 @@ static __always_inline enum packet_kind parse_ipv6(struct packet *pkt, void *l3,
 	__builtin_memcpy(&pkt->key6.saddr, &ip6->saddr, 32);
 	if ((void *)(ip6 + 1) + bpf_ntohs(ip6->payload_len) > end)
 		return PACKET_MALFORMED;
-	switch (ip6->nexthdr) {
-	case IPPROTO_FRAGMENT:
-		return PACKET_FRAGMENT;
-	case IPPROTO_HOPOPTS:
-	case IPPROTO_ROUTING:
-	case IPPROTO_DSTOPTS:
-		return PACKET_OPTIONS;
-	}
+	if (is_extension(ip6->nexthdr))
+		return PACKET_EXTENSIONS;
 	pkt->l4_offset = pkt->l3_offset + sizeof(*ip6);
 	kind = parse_l4(pkt, ip6 + 1, end, ip6->nexthdr, &pkt->key6.sport_be);
 	if (kind == PACKET_FLOW)
@@ -202,6 +243,8 @@ static __always_inline void parse(struct xdp_md *ctx, struct packet *pkt)
 		pkt->kind = parse_ipv4(pkt, eth + 1, end);
 	else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
 		pkt->kind = parse_ipv6(pkt, eth + 1, end);
+	else if (is_vlan(eth->h_proto))
+		pkt->kind = PACKET_TAGGED;
 }
 
 /* The source as 16 bytes. */

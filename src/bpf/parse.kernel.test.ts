@@ -61,15 +61,13 @@ function rows(plan: Plan, destination: Address): Row[] {
     },
   ];
   const fragments = [
-    { name: 'the first fragment', fragment: { offset: 0, more: true } },
-    { name: 'a fragment in between', fragment: { offset: 10, more: true } },
-    { name: 'the last fragment', fragment: { offset: 185, more: false } },
-    { name: 'a fragment at the largest offset', fragment: { offset: 0x1fff, more: false } },
-  ];
-  const extensions = [
-    { name: 'hop-by-hop options', extension: 0 },
-    { name: 'a routing header', extension: 43 },
-    { name: 'destination options', extension: 60 },
+    { name: 'a fragment in between', fragment: { offset: 10, more: true }, bytes: 24 },
+    { name: 'the last fragment', fragment: { offset: 185, more: false }, bytes: 24 },
+    {
+      name: 'a fragment at the largest offset',
+      fragment: { offset: 0x1fff, more: false },
+      bytes: 7,
+    },
   ];
   const protocols = [
     { name: 'GRE', protocol: PROTOCOL.gre },
@@ -89,9 +87,9 @@ function rows(plan: Plan, destination: Address): Row[] {
       ...row,
       why: 'malformed' as const,
     })),
-    ...fragments.map(({ name, fragment }) => ({
+    ...fragments.map(({ name, fragment, bytes }) => ({
       name,
-      frame: tcp({ ...ports, flags: 'S', fragment }),
+      frame: ip({ ...between, fragment }, PROTOCOL.tcp, new Uint8Array(bytes)),
       why: 'fragment' as const,
     })),
     {
@@ -99,11 +97,6 @@ function rows(plan: Plan, destination: Address): Row[] {
       frame: icmp({ ...between, type: request, fragment: { offset: 0, more: true } }),
       why: 'fragment',
     },
-    ...(v4 ? [] : extensions).map(({ name, extension }) => ({
-      name,
-      frame: tcp({ ...ports, flags: 'S', extension }),
-      why: 'ip_options' as const,
-    })),
     ...protocols.map(({ name, protocol }) => ({
       name,
       frame: ip(between, protocol, new Uint8Array(24)),

@@ -118,7 +118,8 @@ static __noinline __u32 quic_backend(struct xdp_md *ctx, const struct packet *pk
 	struct quic_key key = {};
 	__u32 *server, cid_bytes;
 
-	if (!like || !pkt)
+	/* All of a packet goes one way; and QUIC is not sent in fragments (RFC 9000, section 14). */
+	if (!like || !pkt || pkt->part)
 		return index;
 	cid_bytes = quic_cid(ctx, pkt, cid);
 	if (!cid_bytes)

@@ -112,6 +112,7 @@ static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packe
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *l3 = data + sizeof(struct ethhdr);
+	void *l4 = data + (pkt->l4_offset & L4_OFFSET_MASK);
 	__u64 delta;
 
 	if (pkt->is_ipv6) {
@@ -121,7 +122,7 @@ static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packe
 			return -1;
 		delta = rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)to->saddr, 4);
 		delta += rewrite_words((__u32 *)&ip6->daddr, (const __u32 *)to->daddr, 4);
-		return rewrite_payload(ip6 + 1, end, pkt, pkt->key6.l4_proto, to, delta);
+		return rewrite_payload(l4, end, pkt, pkt->key6.l4_proto, to, delta);
 	} else {
 		struct iphdr *ip = l3;
 
@@ -130,7 +131,7 @@ static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packe
 		delta = rewrite_words(&ip->saddr, (const __u32 *)to->saddr + 3, 1);
 		delta += rewrite_words(&ip->daddr, (const __u32 *)to->daddr + 3, 1);
 		csum_apply(&ip->check, delta);
-		return rewrite_payload(l3 + ip->ihl * 4, end, pkt, pkt->key4.l4_proto, to, delta);
+		return rewrite_payload(l4, end, pkt, pkt->key4.l4_proto, to, delta);
 	}
 }
 

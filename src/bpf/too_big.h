@@ -256,6 +256,7 @@ static __noinline int too_big(struct xdp_md *ctx, const struct packet *pkt,
 			      const struct backend_local *local)
 {
 	__u32 bytes_max;
+	int verdict;
 
 	if (!pkt || !local)
 		return drop(DROP_INTERNAL);
@@ -264,7 +265,8 @@ static __noinline int too_big(struct xdp_md *ctx, const struct packet *pkt,
 	    local->frame_bytes_max < sizeof(struct ethhdr))
 		return drop(DROP_TOO_BIG);
 	bytes_max = local->frame_bytes_max - sizeof(struct ethhdr);
-	return pkt->is_ipv6 ? too_big6(ctx, pkt, bytes_max) : too_big4(ctx, pkt, bytes_max);
+	verdict = pkt->is_ipv6 ? too_big6(ctx, pkt, bytes_max) : too_big4(ctx, pkt, bytes_max);
+	return verdict == XDP_TX ? answer(ctx, pkt) : verdict;
 }
 
 #endif

@@ -158,9 +158,9 @@ async function openDataplane(
   sharing: boolean,
   logger: Logger,
 ): Promise<KernelDataplane> {
-  const { bpffs, interfaces, xdpMode, ipv4, ipv6, limits } = node;
+  const { bpffs, interfaces, xdpMode, ipv4, ipv6, decap, limits } = node;
   const dataplane = await KernelDataplane.open(
-    { objectPath: OBJECT_PATH, bpffs, interfaces, xdpMode, ipv4, ipv6, limits, sharing },
+    { objectPath: OBJECT_PATH, bpffs, interfaces, xdpMode, ipv4, ipv6, decap, limits, sharing },
     logger,
   );
   const { adopted, interfaces: attached } = dataplane.status();

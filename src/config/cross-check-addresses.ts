@@ -14,7 +14,7 @@ export function crossCheckAddresses(
 ): void {
   const nodes = nodeOwners(cluster, node);
   checkPeers(cluster, nodes, report);
-  const backends = checkBackends(cluster, nodes, report);
+  const backends = checkBackends(cluster, nodes, node, report);
   checkVips(cluster, [nodes, backends, peerOwners(cluster)], report);
   if (node !== undefined) checkFamilies(cluster, node, report);
 }
@@ -25,7 +25,7 @@ function nodeOwners(cluster: ClusterRemains, node: NodeDocument | undefined): Ow
   for (const [index, peer] of (cluster.sync?.peers ?? []).entries()) {
     if (peer !== undefined) owners.set(peer.address, `sync.peers[${index}]`);
   }
-  for (const own of [node?.ipv4, node?.ipv6, node?.sync_address]) {
+  for (const own of [node?.ipv4, node?.ipv6, node?.sync_address, ...(node?.decap ?? [])]) {
     if (own !== undefined) owners.set(own, `node "${node?.node}" itself`);
   }
   return owners;
@@ -48,15 +48,23 @@ function checkPeers(cluster: ClusterRemains, nodes: Owners, report: Report): voi
   }
 }
 
-/** A frame that a node sends to itself reaches nobody. Returns whose address is whose. */
-function checkBackends(cluster: ClusterRemains, nodes: Owners, report: Report): Owners {
+/**
+ * This node itself may be a backend, which gets its packets from the kernel. Another may not: two
+ * nodes could hand a packet to each other for ever. Returns whose address is whose.
+ */
+function checkBackends(
+  cluster: ClusterRemains,
+  nodes: Owners,
+  own: NodeDocument | undefined,
+  report: Report,
+): Owners {
   const owners: Owners = new Map();
   for (const [group, entries] of Object.entries(cluster.backends ?? {})) {
     for (const [index, entry] of (entries ?? []).entries()) {
       if (entry === undefined) continue;
       owners.set(entry.address, `backend "${entry.name ?? entry.address}" of group "${group}"`);
       const node = nodes.get(entry.address);
-      if (node === undefined) continue;
+      if (node === undefined || own?.[familyOf(entry.address)] === entry.address) continue;
       const path = ['backends', group, index, 'address'];
       report('cluster', { path, message: `is the address of ${node}` });
     }

@@ -206,11 +206,6 @@ describe('a cluster document is refused', () => {
       ['skein.yaml: services[1].vip: is the address of node "lb1" itself, so it cannot be a VIP'],
     ],
     [
-      'a backend that is this node',
-      { 'backends/more': ['10.83.1.11'] },
-      ['skein.yaml: backends.more[0]: is the address of node "lb1" itself'],
-    ],
-    [
       'a router that is this node',
       { 'bgp/peers/0/address': '10.83.1.11' },
       ['skein.yaml: bgp.peers[0].address: is the address of node "lb1" itself'],
@@ -304,6 +299,14 @@ describe('a node part is refused', () => {
       ],
     ],
     [
+      'tunnels that end at a VIP or at a backend',
+      { node: { decap: ['10.83.100.1', '10.83.1.101'] } },
+      [
+        'skein.yaml: backends.web[0].address: is the address of node "lb1" itself',
+        'skein.yaml: services[0].vip: is the address of node "lb1" itself, so it cannot be a VIP',
+      ],
+    ],
+    [
       'an interface twice',
       { node: { interfaces: ['eth0', 'eth1', 'eth0'] } },
       ['node.yaml: interfaces[2]: is listed twice'],
@@ -383,6 +386,11 @@ describe('accepted', () => {
       },
     ],
     ['one backend in two services', { cluster: { 'services/1/backends': ['web', 'more'] } }],
+    ['a backend that is this node', { cluster: { 'backends/more': ['10.83.1.11'] } }],
+    [
+      'tunnels that end at this node',
+      { node: { decap: ['10.83.1.11', 'fd83::5'], decap_gue_port: 666 } },
+    ],
     ['a group that no service uses', { cluster: { 'backends/spare': ['10.83.1.120'] } }],
     [
       'a node that syncs by an address of its own',

@@ -220,6 +220,14 @@ function resolveNode(document: NodeDocument, { sync, reports }: ClusterDocument)
     reportsAddress: reports && resolveReportsAddress(document, reports),
     stateDir: document.state_dir,
     xdpMode: document.xdp_mode,
+    decap:
+      document.decap.length === 0
+        ? undefined
+        : {
+            addresses: document.decap,
+            guePort: document.decap_gue_port,
+            fouPort: document.decap_fou_port,
+          },
     limits: { services, backends, flows, embryonicFlows },
   };
 }

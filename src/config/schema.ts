@@ -5,6 +5,7 @@
  * know its types.
  */
 import { z } from 'zod';
+import { TUNNEL_PORTS } from '../model/forwarding.ts';
 import {
   absolutePath,
   address,
@@ -30,6 +31,8 @@ import {
 } from './values.ts';
 
 const U32_MAX = 0xffff_ffff;
+/** As many as the data plane has room for. */
+const DECAP_ADDRESSES_MAX = 64;
 const WEEK_S = 7 * 24 * 3600;
 /** The segment that every host takes (RFC 9293, section 3.7.1), and the longest that there is. */
 const MSS_MIN = 536;
@@ -218,6 +221,15 @@ export const nodeDocument = z.strictObject({
     .enum(['auto', 'native', 'generic'])
     .default('auto')
     .describe('auto: native, or generic where the driver has none.'),
+  decap: z
+    .array(address)
+    .max(DECAP_ADDRESSES_MAX)
+    .default([])
+    .describe(
+      'Own addresses: tunnels to them (ipip, gre, gue, fou) with packets to VIPs are opened.',
+    ),
+  decap_gue_port: whole(1, 65535).default(TUNNEL_PORTS.gue).describe('Where gue is opened.'),
+  decap_fou_port: whole(1, 65535).default(TUNNEL_PORTS.fou).describe('Where fou is opened.'),
   limits: z
     .strictObject({
       services: whole(1, LIMITS_MAX.services)

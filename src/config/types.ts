@@ -2,6 +2,7 @@
 import type { Address } from '../model/address.ts';
 import type { BgpPeer } from '../model/bgp.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
+import type { OwnTunnels } from '../model/forwarding.ts';
 import type { Service, Vip } from '../model/service.ts';
 
 /** How nodes share their flows. */
@@ -71,6 +72,8 @@ export interface NodePart {
   /** Folder of what must outlive the process. */
   readonly stateDir: string;
   readonly xdpMode: 'auto' | 'native' | 'generic';
+  /** Tunnels to these own addresses are opened; undefined: none are. */
+  readonly decap: OwnTunnels | undefined;
   readonly limits: NodeLimits;
 }
 

@@ -56,6 +56,7 @@ const PINNED_MAPS = [
   'nat_sources',
   'nat_flows',
   'vlan_devices',
+  'decap_addresses',
   'settings',
   'counters',
   'clock',

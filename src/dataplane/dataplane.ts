@@ -94,7 +94,10 @@ export interface Dataplane {
   reconcile(services: readonly WantedService[], timeouts: FlowTimeouts): ReconcileResult;
   /** What the maps held when this process opened them: lets a restart go on with what was known. */
   adoptedServices(): readonly WantedService[];
-  /** The private address whose packets take the live path to this backend of this service. */
+  /**
+   * The private address whose packets take the live path to this backend of this service. For a
+   * backend that is this node itself: the VIP, if the host has it on an interface, as it must.
+   */
   probeAddress(service: ServiceId, backend: Address): Address | undefined;
   counters(): Counters;
   status(): DataplaneStatus;

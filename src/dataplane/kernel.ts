@@ -2,11 +2,13 @@
  * The data plane in the kernel: XDP programs and maps over libbpf. Holds what the maps are known to
  * say; decides nothing about packets, and never detaches a program that is at work unless told to.
  */
-import { COUNTERS, LAYOUT_DIGEST, type Settings } from '../abi/abi.generated.ts';
+import { networkInterfaces } from 'node:os';
+import { COUNTERS, Feature, LAYOUT_DIGEST, type Settings } from '../abi/abi.generated.ts';
 import { SkeinError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
-import { addressBytes, familyOf, type Address } from '../model/address.ts';
+import { addressBytes, familyOf, parseAddress, type Address } from '../model/address.ts';
 import type { FlowTimeouts } from '../model/flow.ts';
+import type { OwnTunnels } from '../model/forwarding.ts';
 import type { ServiceId } from '../model/service.ts';
 import {
   attach,
@@ -54,6 +56,7 @@ import { reconcileServices, type Programmed } from './reconcile.ts';
 import { SlotNames } from './slot-names.ts';
 import { Slots } from './slots.ts';
 import { vipFilter } from './vip-filter.ts';
+import { findVlanDevices, keepTagsInFrames } from './vlan-devices.ts';
 
 export interface KernelOptions {
   readonly objectPath: string;
@@ -64,12 +67,15 @@ export interface KernelOptions {
   readonly ipv4: Address | undefined;
   readonly ipv6: Address | undefined;
   readonly limits: MapSizes;
+  /** Tunnels that end at this node; undefined: none. */
+  readonly decap?: OwnTunnels | undefined;
   /** Tell what happens to flows, for peers. */
   readonly sharing?: boolean;
   /** Echo requests that each CPU answers, so many at once and then a second: ECHO_PER_SECOND. */
   readonly echoPerSecond?: number;
 }
 
+const NO_TUNNELS: OwnTunnels = { addresses: [], guePort: 0, fouPort: 0 };
 /** Enough for every monitor there is, and little work for a flood. */
 const ECHO_PER_SECOND = 1000;
 
@@ -104,6 +110,8 @@ export class KernelDataplane implements Dataplane {
   #shared: KernelFlows | undefined;
   readonly #oversized: Oversized;
   #sweeping = false;
+  /** The VLAN devices that the map has, as text. */
+  #vlanText = '';
 
   /** Loads, adopts what is pinned, makes the path of the health checks, and attaches. */
   static async open(options: KernelOptions, logger: Logger): Promise<KernelDataplane> {
@@ -111,7 +119,10 @@ export class KernelDataplane implements Dataplane {
     await mountBpffs(options.bpffs);
     allowFibLookups();
     const path = await openProbePath();
-    return new KernelDataplane(options, path, logger);
+    await keepTagsInFrames(options.interfaces, logger);
+    const dataplane = new KernelDataplane(options, path, logger);
+    await dataplane.#refreshVlanDevices();
+    return dataplane;
   }
 
   private constructor(options: KernelOptions, path: ProbePath, logger: Logger) {
@@ -126,6 +137,8 @@ export class KernelDataplane implements Dataplane {
     this.#oversized = new Oversized(object.map('oversized'), (packet) => {
       this.#inject('skein_lb', packet);
     });
+
+    this.#maps.replaceDecapAddresses(options.decap ?? NO_TUNNELS);
 
     const { services, generations, natSources } = this.#maps.adopt();
     this.#nat = new NatTable(this.#maps, natSources);
@@ -179,7 +192,9 @@ export class KernelDataplane implements Dataplane {
     if (result.writes > 0) {
       this.#names = undefined;
       this.#settleFeatures();
-      const addresses = [...this.#programmed.values()].flatMap((each) => [...each.backends.keys()]);
+      const addresses = [...this.#programmed.values()]
+        .flatMap((each) => [...each.backends.keys()])
+        .filter((address) => !this.#isLocal(address));
       this.#manageNeighbours(this.#neighbours.set(new Set(addresses), this.#features !== 0));
     }
     return result;
@@ -223,7 +238,7 @@ export class KernelDataplane implements Dataplane {
       probeSource4: addressBytes(this.#path.source4),
       probeSource6: addressBytes(this.#path.source6),
       probeSourceMac: parseMac(this.#path.sourceMac),
-      features: this.#features,
+      features: this.#features | (this.#opensTunnels ? Feature.FEATURE_DECAP : 0),
       probeBase4: addressBytes(this.#path.base4),
       probeBase6: addressBytes(this.#path.base6),
       vipFilter: vipFilter(vips),
@@ -242,6 +257,22 @@ export class KernelDataplane implements Dataplane {
     );
   }
 
+  /** The host may add and remove devices as it likes; what cannot be read stays as it was. */
+  async #refreshVlanDevices(): Promise<void> {
+    try {
+      const found = await findVlanDevices();
+      const text = JSON.stringify([[...found.devices], found.unusable]);
+      if (text === this.#vlanText) return;
+      this.#maps.replaceVlanDevices(found.devices);
+      this.#vlanText = text;
+      if (found.unusable.length > 0) {
+        this.#logger.warn({ devices: found.unusable }, 'VLAN devices that frames cannot leave by');
+      }
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'VLAN devices not read');
+    }
+  }
+
   /** Resolves when the kernel has been told of the neighbours of the last reconcile. */
   async settled(): Promise<void> {
     await this.#background;
@@ -255,7 +286,17 @@ export class KernelDataplane implements Dataplane {
     const programmed = this.#programmed.get(service);
     const slot = programmed?.backends.get(backend)?.slot;
     if (programmed === undefined || slot === undefined) return undefined;
+    // Frames that a node sends to itself reach nobody, but its sockets are where the VIP is.
+    if (this.#isLocal(backend)) return hasAddress(programmed.vip) ? programmed.vip : undefined;
     return privateAddress(slot, familyOf(programmed.vip));
+  }
+
+  get #opensTunnels(): boolean {
+    return (this.#options.decap?.addresses.length ?? 0) > 0;
+  }
+
+  #isLocal(address: Address): boolean {
+    return this.#options[familyOf(address)] === address;
   }
 
   counters(): Counters {
@@ -345,6 +386,7 @@ export class KernelDataplane implements Dataplane {
     this.#sweeping = true;
     this.#manageNeighbours(this.#neighbours.refresh());
     try {
+      await this.#refreshVlanDevices();
       this.#maps.resetSweeps();
       for (const map of this.#flows) await this.#sweep(map);
       const sweeps = this.#maps.sweeps();
@@ -383,6 +425,12 @@ export class KernelDataplane implements Dataplane {
     this.#oversized.close();
     this.#loaded.object.close();
   }
+}
+
+/** Is the address one of this host, on whatever interface? */
+function hasAddress(wanted: Address): boolean {
+  const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  return all.some(({ address }) => parseAddress(address) === wanted);
 }
 
 /** Before anything is loaded, so that a typo leaves nothing behind. */

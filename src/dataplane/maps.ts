@@ -5,9 +5,12 @@ import {
   BACKEND_LOCAL_AT,
   BACKEND_LOCAL_BYTES,
   COUNTERS,
+  DecapKind,
+  encodeDecapAddress,
   encodeService,
   encodeSettings,
   encodeTunnelSource as encodeTunnelSourceRecord,
+  encodeVlanDevice,
   NAT_CANDIDATES_BYTES,
   NAT_SOURCE_BYTES,
   readBackend,
@@ -21,10 +24,11 @@ import {
   writeBackend,
   type Backend as BackendRecord,
   type Settings,
+  type VlanDevice,
 } from '../abi/abi.generated.ts';
-import type { Address } from '../model/address.ts';
+import { addressBytes, type Address } from '../model/address.ts';
 import { ADMIT_ALL, type Admission, type SourceRule } from '../model/admission.ts';
-import { isTunnel } from '../model/forwarding.ts';
+import { isTunnel, type OwnTunnels } from '../model/forwarding.ts';
 import { serviceId, type ServiceKey } from '../model/service.ts';
 import {
   admissionRecord,
@@ -75,6 +79,21 @@ function u32(value: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(value).buffer);
 }
 
+/** Makes these the entries of a map, and no others; those that stay are never missing. */
+function replaceAll(map: BpfMap, entries: readonly (readonly [Uint8Array, Uint8Array])[]): void {
+  const text = (key: Uint8Array): string => key.join();
+  const wanted = new Set(entries.map(([key]) => text(key)));
+  const present: Uint8Array[] = [];
+  map.readAll((keys, _, count) => {
+    for (let i = 0; i < count; i += 1) {
+      const at = keys.byteOffset + i * map.keyBytes;
+      present.push(new Uint8Array(keys.buffer, at, map.keyBytes).slice());
+    }
+  });
+  for (const key of present) if (!wanted.has(text(key))) map.delete(key);
+  for (const [key, value] of entries) map.update(key, value);
+}
+
 /** A 64-bit counter as a number, without a bigint for each: these are read by the million. */
 function counterAt(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
@@ -89,6 +108,8 @@ export class NodeMaps {
   readonly #counters: BpfMap;
   readonly #sweeps: BpfMap;
   readonly #tunnelSources: BpfMap;
+  readonly #vlanDevices: BpfMap;
+  readonly #decapAddresses: BpfMap;
   readonly #admissions: BpfMap;
   readonly #sources: SourceRules;
   readonly #quicServers: QuicServers;
@@ -106,10 +127,31 @@ export class NodeMaps {
     this.#counters = object.map('counters');
     this.#sweeps = object.map('sweeps');
     this.#tunnelSources = object.map('tunnel_sources');
+    this.#vlanDevices = object.map('vlan_devices');
+    this.#decapAddresses = object.map('decap_addresses');
     this.#admissions = object.map('admissions');
     this.#sources = new SourceRules(object);
     this.#quicServers = new QuicServers(object);
     this.#natSources = object.map('nat_sources');
+  }
+
+  /** Makes these the VLAN devices, by index, and no others. */
+  replaceVlanDevices(devices: ReadonlyMap<number, VlanDevice>): void {
+    replaceAll(
+      this.#vlanDevices,
+      Array.from(devices, ([ifindex, device]) => [u32(ifindex), encodeVlanDevice(device)]),
+    );
+  }
+
+  /** Makes these the addresses at which tunnels end, and no others. */
+  replaceDecapAddresses({ addresses, guePort, fouPort }: OwnTunnels): void {
+    const { DECAP_IPIP, DECAP_GRE, DECAP_GUE, DECAP_FOU } = DecapKind;
+    const tunnels = DECAP_IPIP | DECAP_GRE | DECAP_GUE | DECAP_FOU;
+    const value = encodeDecapAddress({ guePort, fouPort, tunnels, dscp: 0 });
+    replaceAll(
+      this.#decapAddresses,
+      addresses.map((address) => [addressBytes(address), value]),
+    );
   }
 
   writeSettings(settings: Settings): void {

@@ -23,7 +23,11 @@ export function failure(reason: ProbeFailure, detail: string): Failure {
 }
 
 export function noPath({ vip, backend }: ProbeTarget): Failure {
-  return failure('no_path', `the data plane has no path to ${backend} for ${vip} yet`);
+  // The second half is for a node that is its own backend: that has the VIP itself, or no path.
+  return failure(
+    'no_path',
+    `the data plane has no path to ${backend} for ${vip} yet; is it the node's own, without the VIP?`,
+  );
 }
 
 /** The check's timeout came before the TCP handshake was through. */

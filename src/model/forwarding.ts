@@ -1,5 +1,5 @@
 /** How packets reach a backend. Values only; src/bpf/forward.h carries them out. */
-import type { Family, Prefix } from './address.ts';
+import type { Address, Family, Prefix } from './address.ts';
 
 /** Modes that put the packet into another one, addressed to the backend. */
 export const TUNNEL_MODES = ['ipip', 'gre', 'gue', 'fou'] as const;
@@ -42,6 +42,14 @@ export interface ForwardingOptions {
   readonly mtuBytes?: number | undefined;
   /** Largest MSS that a SYN may carry, `path`: what fits through the way. No clamp. */
   readonly mssBytes?: number | 'path' | undefined;
+}
+
+/** Tunnels to the node itself that are opened. */
+export interface OwnTunnels {
+  readonly addresses: readonly Address[];
+  /** UDP destination ports. */
+  readonly guePort: number;
+  readonly fouPort: number;
 }
 
 export function isTunnel(mode: ForwardingMode): mode is TunnelMode {
