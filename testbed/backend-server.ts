@@ -3,9 +3,11 @@
  * that a client can tell who served it. Runs inside the backend's namespace, one process a backend.
  *
  * HTTP: `/` answers `NAME\n`, `/healthz` answers `ok\n`, `/whoami` says in JSON who asked whom, and
- * `/bytes/N` sends the first N bytes of content.ts.
- * TCP echo: `NAME\n` first, then `NAME LINE\n` for every LINE. UDP echo: `NAME DATA` for DATA.
+ * `/bytes/N` sends the first N bytes of content.ts. PUT `/bytes` answers the SHA-256 of what it gets.
+ * TCP echo: `NAME\n` first, then `NAME LINE\n` for every LINE. UDP echo: `NAME DATA` for DATA, by
+ * `echoOf` of content.ts.
  */
+import { createHash } from 'node:crypto';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import {
   createServer as createHttpServer,
@@ -16,7 +18,7 @@ import {
 import { createServer as createTcpServer, type Server as TcpServer, type Socket } from 'node:net';
 import { pipeline, Readable } from 'node:stream';
 import { Command } from 'commander';
-import { CONTENT_BYTES_MAX, content } from './content.ts';
+import { CONTENT_BYTES_MAX, content, echoOf } from './content.ts';
 import { ECHO_PORT, HTTP_PORT, UDP_ECHO_PORT } from './topology.ts';
 
 /** Ten thousand clients may come at once. */
@@ -27,6 +29,11 @@ const KEEP_ALIVE_MS = 60_000;
 
 export function serveHttp(name: string, port: number): HttpServer {
   const server = createHttpServer((request, response) => {
+    response.setHeader('server', name);
+    if (request.method === 'PUT') {
+      hashUpload(request, response);
+      return;
+    }
     const bytes = bytesWanted(request);
     if (bytes !== undefined) {
       sendContent(response, bytes);
@@ -59,7 +66,8 @@ export function serveUdpEcho(
   return addresses.map((address) => {
     const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
     socket.on('message', (data, from) => {
-      socket.send(Buffer.concat([Buffer.from(`${name} `), data]), from.port, from.address);
+      const answer = Buffer.from(echoOf(name, data.toString('latin1')), 'latin1');
+      socket.send(answer, from.port, from.address);
     });
     return socket.bind({ port, address });
   });
@@ -93,6 +101,21 @@ function sendContent(response: ServerResponse, bytes: number): void {
   response.writeHead(200, { 'content-length': bytes });
   // A client that goes away ends the pipeline with an error that is of no interest here.
   pipeline(Readable.from(content(bytes)), response, () => undefined);
+}
+
+/** Never more than a download may have; then the connection ends. */
+function hashUpload(request: IncomingMessage, response: ServerResponse): void {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > CONTENT_BYTES_MAX) request.destroy();
+    else hash.update(chunk);
+  });
+  request.on('end', () => {
+    response.end(`${hash.digest('hex')}\n`);
+  });
+  request.on('error', () => request.destroy());
 }
 
 function echoLines(name: string, socket: Socket): void {

@@ -17,18 +17,20 @@ import type {
   RequestsReport,
   StreamResult,
   TrafficMessage,
+  TransfersReport,
   UdpReport,
 } from './traffic/report.ts';
 import type { HoldOptions } from './traffic/hold.ts';
 import type { RequestsOptions } from './traffic/requests.ts';
 import type { StreamOptions } from './traffic/stream.ts';
+import type { TransfersOptions } from './traffic/transfers.ts';
 import type { UdpOptions } from './traffic/udp.ts';
 
 /** Everything but `url` and `host` has a default: see `node testbed/traffic.ts MODE --help`. */
 type With<T, Key extends keyof T> = Partial<T> & Pick<T, Key>;
 
 const DATAGRAMS = 100;
-const REQUESTS_TIMEOUT_MS = 120_000;
+const TO_THE_END_TIMEOUT_MS = 120_000;
 const REPLY_TIMEOUT_MS = 30_000;
 /** Results of a stream that are kept; older ones are forgotten first. */
 const RESULTS_MAX = 200_000;
@@ -49,6 +51,11 @@ export class Client {
   /** Datagrams to the UDP echo. Resolves after the last answer. */
   async datagrams(options: With<UdpOptions, 'host'>): Promise<UdpReport> {
     return this.#once('udp', { count: DATAGRAMS, ...options });
+  }
+
+  /** Downloads and uploads at once, with checksums. Resolves after the last. */
+  async transfers(options: With<TransfersOptions, 'url'>): Promise<TransfersReport> {
+    return this.#once('transfers', options);
   }
 
   /** Starts a steady stream of datagrams to the UDP echo, over many flows. */
@@ -79,7 +86,7 @@ export class Client {
   async #once<T>(mode: string, options: object): Promise<T> {
     const output = await run(trafficCommand(mode, options), {
       namespace: this.#namespace,
-      timeoutMs: REQUESTS_TIMEOUT_MS,
+      timeoutMs: TO_THE_END_TIMEOUT_MS,
     });
     return JSON.parse(output) as T;
   }

@@ -1,6 +1,6 @@
 /**
- * The supervisors' configuration for a topology: the cluster document and one node part each, as
- * config/README.md describes them. `clusterDocument` and `nodeDocument` are pure.
+ * The configuration for a topology: the cluster document for every supervisor and `skein backend`, and
+ * a node part for every supervisor, as config/README.md describes them. `clusterDocument` and `nodeDocument` are pure.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
@@ -15,6 +15,7 @@ import {
   NODE_AS,
   ROUTER_AS,
   UDP_ECHO_PORT,
+  type Named,
   type NodeSite,
   type Topology,
 } from './topology.ts';
@@ -58,12 +59,19 @@ export interface ConfigFiles {
   readonly node: string;
 }
 
-export function configFiles(node: NodeSite): ConfigFiles {
-  const folder = `${FILES}/${node.name}`;
-  return { config: `${folder}/skein.yaml`, node: `${folder}/node.yaml` };
+/** The cluster document, as a host has it. */
+export function documentFile(host: Named): string {
+  return `${FILES}/${host.name}/skein.yaml`;
 }
 
-/** Every node has a copy of its own, so that a scenario can change them one after the other. */
+export function configFiles(node: NodeSite): ConfigFiles {
+  return { config: documentFile(node), node: `${FILES}/${node.name}/node.yaml` };
+}
+
+/**
+ * Every node has a copy of its own, so that a scenario can change them one after the other; every
+ * managed backend has one that follows along.
+ */
 export function writeConfig(
   shape: Topology,
   options: ConfigOptions = {},
@@ -78,12 +86,11 @@ export function writeConfig(
     writeWhole(syncKeyFile(), `${randomBytes(32).toString('base64')}\n`, 0o600);
   }
   const document = stringify(clusterDocument(shape, options));
-  for (const node of nodes) {
-    const files = configFiles(node);
-    mkdirSync(`${FILES}/${node.name}`, { recursive: true });
-    writeWhole(files.config, document);
-    writeWhole(files.node, stringify(nodeDocument(node)));
+  for (const host of [...nodes, ...shape.backends.filter(({ managed }) => managed)]) {
+    mkdirSync(`${FILES}/${host.name}`, { recursive: true });
+    writeWhole(documentFile(host), document);
   }
+  for (const node of nodes) writeWhole(configFiles(node).node, stringify(nodeDocument(node)));
 }
 
 export function clusterDocument(shape: Topology, options: ConfigOptions = {}): Document {

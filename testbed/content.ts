@@ -1,5 +1,5 @@
 /**
- * Bytes that both ends of a download can make for themselves: each four of them say where they are,
+ * Bytes that both ends of a transfer can make for themselves: each four of them say where they are,
  * so that nothing can be missing, doubled or out of order without being noticed.
  */
 import { createHash } from 'node:crypto';
@@ -7,6 +7,8 @@ import { createHash } from 'node:crypto';
 export const CONTENT_BYTES_MAX = 256 << 20;
 
 const CHUNK_BYTES = 65_536;
+/** Room for the name and a sequence number. */
+const CUT_ECHO_BYTES = 64;
 
 /** The first `bytes` bytes, in pieces. */
 export function* content(bytes: number): Generator<Buffer> {
@@ -24,4 +26,13 @@ export function contentHash(bytes: number): string {
   const hash = createHash('sha256');
   for (const chunk of content(bytes)) hash.update(chunk);
   return hash.digest('hex');
+}
+
+/**
+ * What backends answer to a datagram: the name comes first. It is cut to the datagram's own size unless
+ * that is small, so that what fits through the way in one direction does in the other one too.
+ */
+export function echoOf(name: string, datagram: string): string {
+  const answer = `${name} ${datagram}`;
+  return datagram.length < CUT_ECHO_BYTES ? answer : answer.slice(0, datagram.length);
 }

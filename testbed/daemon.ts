@@ -6,7 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, writeFileSync } from 'node:fs';
 import { SkeinError } from '../src/lib/errors.ts';
 import { commandIn, environment } from './exec.ts';
-import { lastLines, logPath, openLog } from './logs.ts';
+import { hasSaid, lastLines, logPath, logSize, openLog } from './logs.ts';
 import { PROJECT } from './places.ts';
 import { isListening, record } from './processes.ts';
 import { until } from './until.ts';
@@ -22,6 +22,8 @@ export interface DaemonSpec {
   readonly command: readonly string[];
   /** It is ready once all of these listen. */
   readonly listens: readonly { readonly protocol: 'tcp' | 'udp'; readonly port: number }[];
+  /** And once this is in its log. */
+  readonly says?: string;
   /**
    * Ahead of all ordinary work on this machine. For what answers every few milliseconds, as dedicated
    * hardware would, and must not seem dead because the tests are busy.
@@ -33,6 +35,8 @@ export class Daemon {
   readonly spec: DaemonSpec;
   #child: ChildProcess | undefined;
   #ending = '';
+  /** What earlier processes of this name have said. */
+  #logBytesBefore = 0;
 
   constructor(spec: DaemonSpec) {
     this.spec = spec;
@@ -52,6 +56,7 @@ export class Daemon {
     if (this.running) return;
     const nice = this.spec.urgent === true ? ['nice', '-n', URGENT_NICE] : [];
     const [program, args] = commandIn(this.spec.namespace, [...nice, ...this.spec.command]);
+    this.#logBytesBefore = logSize(this.spec.name);
     const log = openLog(this.spec.name);
     try {
       const child = spawn(program, args, {
@@ -124,9 +129,11 @@ export class Daemon {
   #ready(): boolean {
     this.assertRunning();
     const pid = this.pid;
+    if (pid === undefined) return false;
+    const { name, listens, says } = this.spec;
     return (
-      pid !== undefined &&
-      this.spec.listens.every(({ protocol, port }) => isListening(pid, protocol, port))
+      listens.every(({ protocol, port }) => isListening(pid, protocol, port)) &&
+      (says === undefined || hasSaid(name, says, this.#logBytesBefore))
     );
   }
 

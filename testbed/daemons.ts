@@ -1,10 +1,12 @@
 /** What runs on a balancer and on a backend of the testbed, and what can be done to them. */
+import { askBackend } from '../src/backend/lock.ts';
+import type { BackendStatus } from '../src/backend/server.ts';
 import type { NodeSnapshot } from '../src/snapshot.ts';
-import { configFiles, GOBGP_PORT } from './config.ts';
+import { configFiles, documentFile, GOBGP_PORT } from './config.ts';
 import { Daemon, type DaemonSpec } from './daemon.ts';
 import { run } from './exec.ts';
 import { removePins, setCable } from './netns.ts';
-import { GOBGPD } from './places.ts';
+import { BACKEND_STATES, BPFFS, GOBGPD } from './places.ts';
 import {
   CONSOLE_PORT,
   ECHO_PORT,
@@ -119,10 +121,31 @@ export class BalancerNode {
 export class BackendHost {
   readonly site: BackendSite;
   readonly server: Daemon;
+  /** `skein backend`, for a managed backend. */
+  readonly agent: Daemon | undefined;
 
   constructor(site: BackendSite, vips: readonly VipPair[]) {
     this.site = site;
     this.server = new Daemon(backendSpec(site, vips));
+    this.agent = site.managed ? new Daemon(agentSpec(site)) : undefined;
+  }
+
+  /** Server and agent. Idempotent. */
+  async start(signal?: AbortSignal): Promise<void> {
+    this.agent?.start();
+    await Promise.all([this.startServer(signal), this.agent?.untilReady(signal)]);
+  }
+
+  /** Makes `skein backend` read its document again; without effect where there is none. */
+  reload(): void {
+    this.agent?.signal('SIGHUP');
+  }
+
+  /** What `skein backend status --json` shows. Throws where it does not run. */
+  async status(): Promise<BackendStatus> {
+    const status = await askBackend(stateFolder(this.site));
+    if (status === undefined) throw new Error(`${this.site.name} runs no skein backend`);
+    return status as BackendStatus;
   }
 
   async startServer(signal?: AbortSignal): Promise<void> {
@@ -156,6 +179,23 @@ export class BackendHost {
     const host = vip.includes(':') ? `${vip}/128` : `${vip}/32`;
     await run(['ip', 'addr', change, host, 'dev', 'lo'], { namespace: this.site.namespace });
   }
+}
+
+export function agentSpec(site: BackendSite): DaemonSpec {
+  return {
+    name: `${site.name}-skein`,
+    namespace: site.namespace,
+    command: [
+      ...[process.execPath, 'src/main.ts', 'backend', '--config', documentFile(site)],
+      ...['--state-dir', stateFolder(site), '--bpffs', `${BPFFS}/${site.name}`],
+    ],
+    listens: [],
+    says: '"msg":"backend is ready"',
+  };
+}
+
+function stateFolder(site: BackendSite): string {
+  return `${BACKEND_STATES}/${site.name}`;
 }
 
 export function gobgpdSpec(site: NodeSite): DaemonSpec {

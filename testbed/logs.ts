@@ -9,6 +9,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   readSync,
   rmSync,
   statSync,
@@ -40,6 +41,17 @@ export function trimLogs(folder: string = FILES): void {
     const { size } = statSync(path);
     if (size > LOG_BYTES_MAX) writeFileSync(path, tailOf(path, LOG_BYTES_KEPT));
   }
+}
+
+/** Bytes in the log; 0 when there is none. */
+export function logSize(name: string): number {
+  return statSync(logPath(name), { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Whether the words are in what has been written after the first `from` bytes. */
+export function hasSaid(name: string, words: string, from: number): boolean {
+  const path = logPath(name);
+  return existsSync(path) && readFileSync(path).subarray(from).includes(words);
 }
 
 /** The newest lines, for error messages; empty when there is no log. */

@@ -17,7 +17,7 @@ import {
   removeNetwork,
   type NetworkStatus,
 } from './netns.ts';
-import { BIRD_SOCKET, STATE } from './places.ts';
+import { BACKEND_STATES, BIRD_SOCKET, STATE } from './places.ts';
 import { endAll } from './processes.ts';
 import { Router } from './router.ts';
 import { topology, type Topology, type TopologyOptions } from './topology.ts';
@@ -99,11 +99,11 @@ export class Testbed {
     if (watchedByBfd(this.#config)) await this.router.untilWatching(this.nodes.length, signal);
   }
 
-  /** Writes the documents anew and makes every supervisor read them. */
+  /** Writes the documents anew and makes every supervisor and `skein backend` read them. */
   reconfigure(config: ConfigOptions): void {
     this.#config = config;
     writeConfig(this.topology, config);
-    for (const node of this.nodes) node.reload();
+    for (const host of [...this.nodes, ...this.backends]) host.reload();
   }
 
   /** Idempotent. */
@@ -139,14 +139,14 @@ export class Testbed {
     writeShape(this.topology);
     await raiseNetwork(this.topology);
 
+    this.#config = options.config ?? {};
+    writeConfig(this.topology, this.#config);
     step(`router and ${this.backends.length} backends`);
     await Promise.all([
       this.router.start(options.config?.bgp, signal),
-      ...this.backends.map((backend) => backend.startServer(signal)),
+      ...this.backends.map((backend) => backend.start(signal)),
     ]);
 
-    this.#config = options.config ?? {};
-    writeConfig(this.topology, this.#config);
     if (options.balancers === false) return;
     step(`${this.nodes.length} balancers`);
     await Promise.all(this.nodes.map((node) => node.start(signal)));
@@ -178,7 +178,9 @@ export function standingTopology(): Topology | undefined {
 async function removeEverything(): Promise<Removed> {
   const processes = await endAll(networkStatus().namespaces);
   const network = await removeNetwork();
-  for (const file of [SHAPE, BIRD_SOCKET]) rmSync(file, { force: true });
+  for (const path of [SHAPE, BIRD_SOCKET, BACKEND_STATES]) {
+    rmSync(path, { recursive: true, force: true });
+  }
   return { ...network, processes };
 }
 
@@ -192,6 +194,7 @@ function writeShape(shape: Topology): void {
     nodes: shape.nodes.length,
     backends: shape.backends.length,
     vipPairs: shape.vips.length,
+    managedBackends: shape.backends.filter(({ managed }) => managed).length,
   };
   writeFileSync(SHAPE, JSON.stringify(options));
 }

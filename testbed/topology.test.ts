@@ -62,6 +62,16 @@ describe('links', () => {
   });
 });
 
+test('the first backends are left to `skein backend`, if so many are', () => {
+  const { backends, namespaces } = topology({ nodes: 1, backends: 3, managedBackends: 2 });
+  expect(backends.map(({ managed }) => managed)).toEqual([true, true, false]);
+  for (const { namespace, managed } of backends) {
+    const found = namespaces.find(({ name }) => name === namespace);
+    expect(found?.loopback.length === 0, namespace).toBe(managed);
+    expect('net/ipv4/conf/all/arp_ignore' in (found?.sysctls ?? {}), namespace).toBe(!managed);
+  }
+});
+
 describe('sizes', () => {
   test.each([
     { nodes: 9, backends: 1 },
@@ -69,6 +79,7 @@ describe('sizes', () => {
     { nodes: -1, backends: 1 },
     { nodes: 1.5, backends: 1 },
     { nodes: 1, backends: 1, vipPairs: 0 },
+    { nodes: 1, backends: 1, managedBackends: 2 },
   ])('%o is refused', (options) => {
     expect(() => topology(options)).toThrow(/the testbed has \d to \d+/);
   });

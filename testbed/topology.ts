@@ -27,6 +27,8 @@ export interface TopologyOptions {
   readonly backends: number;
   /** VIPs of each family that every backend carries; 1 to 16, default 4. */
   readonly vipPairs?: number;
+  /** The first so many backends are left to `skein backend`, the others set up by hand. Default 0. */
+  readonly managedBackends?: number;
 }
 
 /** One end of a veth pair. */
@@ -78,6 +80,8 @@ export interface NodeSite extends Site {
 
 export interface BackendSite extends Site {
   readonly number: number;
+  /** VIPs and all that goes with them are the business of `skein backend`. */
+  readonly managed: boolean;
 }
 
 export interface VipPair {
@@ -103,10 +107,11 @@ const LAN_NAMESPACE = 'skein-lan';
 const MANAGEMENT_NAMESPACE = 'skein-mgmt';
 
 export function topology(options: TopologyOptions): Topology {
-  const vipPairs = options.vipPairs ?? 4;
+  const { vipPairs = 4, managedBackends = 0 } = options;
   checkSize('nodes', options.nodes, 0, NODES_MAX);
   checkSize('backends', options.backends, 0, BACKENDS_MAX);
   checkSize('VIP pairs', vipPairs, 1, VIP_PAIRS_MAX);
+  checkSize('managed backends', managedBackends, 0, options.backends);
 
   const client = site('client', CLIENT_SEGMENT, 2);
   const router = site('router', LAN_SEGMENT, 1);
@@ -122,6 +127,7 @@ export function topology(options: TopologyOptions): Topology {
   const backends = numbers(options.backends).map((number) => ({
     ...site(`b${number}`, LAN_SEGMENT, 100 + number),
     number,
+    managed: number <= managedBackends,
   }));
 
   return {
@@ -212,6 +218,12 @@ function nodeNamespace(node: NodeSite, router: Site): Namespace {
 }
 
 function backendNamespace(backend: BackendSite, router: Site, vips: readonly VipPair[]): Namespace {
+  const gateways = [router.ipv4, router.ipv6];
+  if (backend.managed) {
+    // Its server binds the VIPs before they are there, and keeps them while they are gone.
+    const sysctls = { 'net/ipv4/ip_nonlocal_bind': '1', 'net/ipv6/ip_nonlocal_bind': '1' };
+    return { ...plainNamespace(backend.namespace), sysctls, gateways };
+  }
   return {
     ...plainNamespace(backend.namespace),
     sysctls: {
@@ -221,7 +233,7 @@ function backendNamespace(backend: BackendSite, router: Site, vips: readonly Vip
       'net/ipv4/conf/all/rp_filter': '0',
     },
     loopback: vips.flatMap((vip) => [`${vip.ipv4}/32`, `${vip.ipv6}/128`]),
-    gateways: [router.ipv4, router.ipv6],
+    gateways,
   };
 }
 

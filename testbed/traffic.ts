@@ -13,7 +13,8 @@ import { HeldConnections, type HoldOptions } from './traffic/hold.ts';
 import { say } from './traffic/report.ts';
 import { sendRequests, type RequestsOptions } from './traffic/requests.ts';
 import { streamRequests, type StreamOptions } from './traffic/stream.ts';
-import { sendDatagrams, type UdpOptions } from './traffic/udp.ts';
+import { transfer, type TransfersOptions } from './traffic/transfers.ts';
+import { DATAGRAM_BYTES_MAX, sendDatagrams, type UdpOptions } from './traffic/udp.ts';
 
 const port = whole(1, 65535);
 
@@ -79,6 +80,11 @@ mode('udp', 'datagrams to the UDP echo; one report at the end')
   .option('--flows <n>', 'source ports', whole(1, 4_096), 16)
   .option('--rate-per-s <n>', 'datagrams a second', whole(1, 50_000), 500)
   .option('--timeout-ms <ms>', 'for the last answers', whole(1, 60_000), 1_000)
+  .option(
+    '--bytes-max <n>',
+    'they grow in even steps to this size, over --count',
+    whole(1, DATAGRAM_BYTES_MAX),
+  )
   .action(async (options: UdpOptions) => {
     const isEndless = options.count === undefined;
     say(await sendDatagrams(options, isEndless ? untilStopped() : untilSignalled().signal));
@@ -100,6 +106,18 @@ mode('download', 'a page, later a large one; commands on standard input: start, 
     });
     say(download.report());
     download.close();
+  });
+
+program
+  .command('transfers')
+  .description('downloads and uploads at once, checked by SHA-256; one report at the end')
+  .requiredOption('--url <url>', "the backends' root")
+  .option('--bytes <n>', 'of each', whole(1, CONTENT_BYTES_MAX), 2_000_000)
+  .option('--downloads <n>', 'how many', whole(0, 100), 10)
+  .option('--uploads <n>', 'how many', whole(0, 100), 10)
+  .option('--timeout-ms <ms>', 'for one of them', whole(1, 600_000), 60_000)
+  .action(async (options: TransfersOptions) => {
+    say(await transfer(options));
   });
 
 /** Runs a function for each line of standard input that names it, until `stop` or the end. */

@@ -97,7 +97,7 @@ const DOORS: readonly Door[] = [
       'src/backend/**',
       'src/bpf/**',
       'bench/**',
-      'testbed/flows.ts',
+      'testbed/{flows,by-hand}.ts',
     ],
   ),
   door(

@@ -80,6 +80,8 @@ export interface UdpReport {
   readonly lost: number;
   /** Wall clock of the sending of the last datagram that was never answered; null: all were. */
   readonly lastLostAtMs: number | null;
+  /** Of the largest answer. */
+  readonly bytesMax: number;
   /** Flows whose backend changed between two answers. */
   readonly moved: number;
   readonly perBackend: Counts;
@@ -106,6 +108,20 @@ export interface DownloadReport {
   readonly durationMs: number;
 }
 
+export interface TransfersReport {
+  readonly kind: 'transfers';
+  /** Whole, and with the right hash. */
+  readonly downloaded: number;
+  readonly uploaded: number;
+  readonly downloadsFrom: Counts;
+  readonly uploadsTo: Counts;
+  /** Of each. */
+  readonly bytes: number;
+  readonly errors: Counts;
+  /** Until the last one was over. */
+  readonly durationMs: number;
+}
+
 export type TrafficMessage =
   | RequestsReport
   | HoldReady
@@ -113,7 +129,8 @@ export type TrafficMessage =
   | StreamResult
   | UdpReport
   | DownloadReady
-  | DownloadReport;
+  | DownloadReport
+  | TransfersReport;
 
 export function latencyOf(samplesMs: readonly number[]): Latency {
   const sorted = [...samplesMs].sort((a, b) => a - b);

@@ -12,6 +12,7 @@ import type { StreamResult } from './report.ts';
 import { requestOnce } from './request.ts';
 import { sendRequests } from './requests.ts';
 import { streamRequests } from './stream.ts';
+import { transfer } from './transfers.ts';
 import { sendDatagrams } from './udp.ts';
 
 const host = '127.0.0.1';
@@ -157,6 +158,61 @@ test('datagrams without a number go on until they are told to stop, and wait for
   const report = await sending;
   expect(report.sent).toBeGreaterThan(0);
   expect(report.lost).toBe(0);
+});
+
+test('datagrams grow to the size asked for, and come back as they were', async () => {
+  const { port } = udp.address();
+  const options = { host, port, count: 30, flows: 4, ratePerS: 2000, timeoutMs: 2000 };
+  const report = await sendDatagrams({ ...options, bytesMax: 1472 }, new AbortController().signal);
+  expect(report).toMatchObject({ answered: 30, lost: 0, bytesMax: 1472, errors: {} });
+});
+
+test('a datagram that comes back changed is told', async () => {
+  const lying = await silentSocket();
+  lying.on('message', (data, from) => {
+    lying.send(`b1 ${data.toString()} x`, from.port, from.address);
+  });
+  const options = { host, port: lying.address().port, flows: 1, ratePerS: 1000, timeoutMs: 2000 };
+  const report = await sendDatagrams({ ...options, count: 2 }, new AbortController().signal);
+  expect(report).toMatchObject({ answered: 0, lost: 0, errors: { 'wrong answer': 2 } });
+});
+
+describe('transfers', () => {
+  const common = { bytes: 1_000_001, downloads: 3, uploads: 3, timeoutMs: 5000 };
+
+  test('go both ways at once, and each is checked', async () => {
+    expect(await transfer({ url: url(), ...common })).toMatchObject({
+      downloaded: 3,
+      uploaded: 3,
+      downloadsFrom: { b1: 3 },
+      uploadsTo: { b1: 3 },
+      errors: {},
+    });
+  });
+
+  test('notice wrong bytes in either direction', async () => {
+    const lying = createHttpServer((request, response) => {
+      request.resume();
+      request.on('end', () => response.end('x'.repeat(common.bytes)));
+    }).listen(0, host);
+    await once(lying, 'listening');
+    onTestFinished(() => {
+      lying.close();
+    });
+    const report = await transfer({ url: `http://${host}:${portOf(lying)}/`, ...common });
+    expect(report).toMatchObject({ downloaded: 0, uploaded: 0, uploadsTo: {} });
+    expect(report.errors).toEqual({ 'wrong content': 3, 'answer too long': 3 });
+  });
+
+  test('are given up after their time', async () => {
+    const mute = await server((socket) => socket.resume());
+    const report = await transfer({
+      ...common,
+      url: `http://${host}:${portOf(mute)}/`,
+      timeoutMs: 50,
+    });
+    expect(report).toMatchObject({ downloaded: 0, uploaded: 0, errors: { ABORT_ERR: 6 } });
+  });
 });
 
 describe('a download', () => {

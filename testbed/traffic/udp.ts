@@ -2,7 +2,13 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { echoOf } from '../content.ts';
 import { errorCode, latencyOf, Tally, type UdpReport } from './report.ts';
+
+/** Of what fits into an IPv4 packet. */
+export const DATAGRAM_BYTES_MAX = 65_507;
+
+const PADDING = 'abcdefghijklmnopqrstuvwxyz';
 
 export interface UdpOptions {
   readonly host: string;
@@ -14,9 +20,16 @@ export interface UdpOptions {
   readonly ratePerS: number;
   /** How long to wait for the last answers. */
   readonly timeoutMs: number;
+  /** They grow in even steps to this size, over `count`; undefined: a few bytes. */
+  readonly bytesMax?: number | undefined;
   readonly sourceAddress?: string | undefined;
   /** Of the first flow; the others have the following ports. */
   readonly sourcePort?: number | undefined;
+}
+
+interface Sent {
+  readonly atMs: number;
+  readonly text: string;
 }
 
 interface Flow {
@@ -32,7 +45,7 @@ export async function sendDatagrams(options: UdpOptions, signal: AbortSignal): P
   const count = options.count ?? Infinity;
   for (let sent = 0; sent < count && !signal.aborted; sent += 1) {
     const flow = flows[sent % flows.length];
-    if (flow !== undefined) exchange.send(flow, sent);
+    if (flow !== undefined) exchange.send(flow, sent, sizeOf(options, sent));
     const dueMs = startedMs + ((sent + 1) * 1000) / options.ratePerS;
     await sleep(Math.max(0, dueMs - performance.now()));
   }
@@ -42,35 +55,53 @@ export async function sendDatagrams(options: UdpOptions, signal: AbortSignal): P
   return exchange.report(flows);
 }
 
+function sizeOf({ bytesMax = 0, count = 1 }: UdpOptions, index: number): number {
+  return Math.round((bytesMax * (index + 1)) / count);
+}
+
+/** A sequence number, and what makes it up to the size. */
+function payload(sequence: number, bytes: number): string {
+  const number = String(sequence);
+  return number.length >= bytes ? number : `${number} `.padEnd(bytes, PADDING);
+}
+
 /** What has been sent and what came back. */
 class Exchange {
-  readonly #sentAtMs = new Map<number, number>();
+  readonly #sent = new Map<number, Sent>();
   readonly #latenciesMs: number[] = [];
   readonly #perBackend = new Tally();
   readonly #errors = new Tally();
-  #sent = 0;
+  #count = 0;
+  #bytesMax = 0;
 
   get waiting(): number {
-    return this.#sentAtMs.size;
+    return this.#sent.size;
   }
 
-  send(flow: Flow, sequence: number): void {
-    this.#sent += 1;
-    this.#sentAtMs.set(sequence, performance.now());
-    flow.socket.send(String(sequence), (error) => {
+  send(flow: Flow, sequence: number, bytes: number): void {
+    const text = payload(sequence, bytes);
+    this.#count += 1;
+    this.#sent.set(sequence, { atMs: performance.now(), text });
+    flow.socket.send(text, (error) => {
       if (error !== null) this.#errors.add(errorCode(error));
     });
   }
 
   receive(flow: Flow, data: Buffer): void {
-    const [backend = '', sequence] = data.toString('latin1').split(' ');
-    const sentMs = this.#sentAtMs.get(Number(sequence));
-    if (sentMs === undefined) {
+    const answer = data.toString('latin1');
+    const [backend = '', sequence] = answer.split(' ');
+    const sent = this.#sent.get(Number(sequence));
+    if (sent === undefined) {
       this.#errors.add('unexpected answer');
       return;
     }
-    this.#sentAtMs.delete(Number(sequence));
-    this.#latenciesMs.push(performance.now() - sentMs);
+    this.#sent.delete(Number(sequence));
+    if (answer !== echoOf(backend, sent.text)) {
+      this.#errors.add('wrong answer');
+      return;
+    }
+    this.#bytesMax = Math.max(this.#bytesMax, data.length);
+    this.#latenciesMs.push(performance.now() - sent.atMs);
     this.#perBackend.add(backend);
     if (flow.backend !== undefined && flow.backend !== backend) flow.moved = true;
     flow.backend = backend;
@@ -81,14 +112,15 @@ class Exchange {
   }
 
   report(flows: readonly Flow[]): UdpReport {
-    const lastLostMs = [...this.#sentAtMs.values()].at(-1);
+    const lastLostMs = [...this.#sent.values()].at(-1)?.atMs;
     return {
       kind: 'udp',
-      sent: this.#sent,
+      sent: this.#count,
       answered: this.#latenciesMs.length,
-      lost: this.#sentAtMs.size,
+      lost: this.#sent.size,
       lastLostAtMs:
         lastLostMs === undefined ? null : Math.round(performance.timeOrigin + lastLostMs),
+      bytesMax: this.#bytesMax,
       moved: flows.filter((flow) => flow.moved).length,
       perBackend: this.#perBackend.toJSON(),
       errors: this.#errors.toJSON(),
