@@ -46,9 +46,10 @@ function describeServices({ services }: NodeSnapshot): string[] {
 
 function describeBackend(backend: BackendSnapshot): string {
   const { traffic } = backend;
+  const mode = backend.mode === 'l2dsr' ? '' : `, ${backend.mode}`;
   const name = backend.name === backend.address ? '' : ` (${backend.name})`;
   const why = backend.reason === '' ? '' : `  ${backend.reason}`;
-  return `  ${backend.address}${name}  ${backend.state}, weight ${backend.weight}, ${traffic.flowsActive} flows, ${traffic.packets} packets${why}`;
+  return `  ${backend.address}${name}  ${backend.state}${mode}, weight ${backend.weight}, ${traffic.flowsActive} flows, ${traffic.packets} packets${why}`;
 }
 
 function describeBgp({ bgp }: NodeSnapshot): string[] {

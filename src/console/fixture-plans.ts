@@ -36,6 +36,10 @@ export interface ServicePlan {
   readonly need: number;
   /** Packets a second of the whole service, on average. */
   readonly packetsPerS: number;
+  /** How packets reach its backends; l2dsr unless it says otherwise. */
+  readonly mode?: string;
+  /** Prefixes with their verdict, and new flows a second that each decides on. */
+  readonly sources?: readonly (readonly ['allow' | 'deny', string, number])[];
   readonly backends: readonly BackendPlan[];
 }
 
@@ -157,6 +161,11 @@ const usualPlans: readonly ServicePlan[] = [
     port: 443,
     need: 2,
     packetsPerS: 184_000,
+    sources: [
+      ['deny', '203.0.113.0/24', 12.4],
+      ['deny', '2001:db8:bad:c0de:a1b2:c3d4:e5f6:0/112', 0],
+      ['deny', '198.51.100.77/32', 0.003],
+    ],
     backends: [
       web(11),
       web(12),
@@ -190,6 +199,7 @@ const usualPlans: readonly ServicePlan[] = [
     port: 53,
     need: 1,
     packetsPerS: 38_800,
+    mode: 'gue',
     backends: [dns(31), dns(32)],
   },
   {
@@ -199,6 +209,8 @@ const usualPlans: readonly ServicePlan[] = [
     port: 587,
     need: 2,
     packetsPerS: 0,
+    mode: 'full_nat',
+    sources: Array.from({ length: 40 }, (_, index) => ['allow', `10.${index + 60}.0.0/16`, 0.2]),
     backends: [
       lacksVip(healthy('mail-1', '10.20.7.41', 1)),
       pending(healthy('mail-2', '10.20.7.42', 1)),

@@ -49,12 +49,7 @@ export function fixtureSnapshot(scenario: Scenario, nowMs = START_MS): NodeSnaps
     },
     bgp: scenario === 'no-bgp' ? null : bgpOf(scenario, vips),
     peers: peersOf(scenario, { nowMs, upSinceMs: UP_SINCE_MS, configDigest: CONFIG_DIGEST }),
-    reports: {
-      received: 4_212,
-      accepted: 4_209,
-      reporters: 12,
-      refused: { forged: 3, too_old: 0 },
-    },
+    reports: scenario === 'no-sync' ? null : reportsAt(scenario, nowMs),
     vips,
     services,
     counters: countersAt(scenario, nowMs),
@@ -100,7 +95,7 @@ function serviceAt(plan: ServicePlan, index: number, nowMs: number): ServiceSnap
     const { healthAgeMs, ...rest } = backend;
     return {
       ...rest,
-      mode: 'l2dsr',
+      mode: plan.mode ?? 'l2dsr',
       healthSinceMs: nowMs - healthAgeMs,
       traffic: trafficAt(plan.packetsPerS * share, index + position / 10, nowMs),
     };
@@ -118,7 +113,9 @@ function serviceAt(plan: ServicePlan, index: number, nowMs: number): ServiceSnap
     up,
     need: plan.need,
     backends,
-    sources: [],
+    sources: (plan.sources ?? []).map(([verdict, prefix, perS]) => {
+      return { verdict, prefix, hits: Math.round((perS * (nowMs - UP_SINCE_MS)) / 1000) };
+    }),
     traffic: sum(backends.map(({ traffic }) => traffic)),
   };
 }
@@ -234,6 +231,13 @@ function tablesAt(scenario: Scenario, nowMs: number): NodeSnapshot['dataplane'][
     table('embryonic4', 65_536, 0.09),
     table('embryonic6', 65_536, 0.03),
   ];
+}
+
+function reportsAt(scenario: Scenario, nowMs: number): NodeSnapshot['reports'] {
+  const accepted = scenario === 'empty' ? 0 : Math.round((12 * (nowMs - UP_SINCE_MS)) / 1000);
+  const refused = { forged: scenario === 'empty' ? 0 : 3, too_old: 0, address_taken: 0 };
+  const reporters = scenario === 'empty' ? 0 : 12;
+  return { received: accepted + refused.forged, accepted, reporters, refused };
 }
 
 function countersAt(scenario: Scenario, nowMs: number): NodeSnapshot['counters'] {

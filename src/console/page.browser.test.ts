@@ -142,6 +142,70 @@ describe('at a glance', () => {
   });
 });
 
+describe('backends', () => {
+  test('are shown with the mode in which packets reach them', async () => {
+    const page = await open();
+    const row = (name: string) => page.getByRole('row', { name });
+    expect(await row('web-1 10.20.4.11').first().innerText()).toMatch(/02:16:3e:5a:04:0b\s+l2dsr/);
+    expect(await row('mail-3').innerText()).toContain('full_nat');
+  });
+
+  test('have what they report of themselves counted, and why it was not believed', async () => {
+    const page = await open();
+    const card = page.locator('section.reports');
+    expect(await card.innerText()).toMatch(/forged\s+Names a key of the cluster[^]+\s3\s/);
+    expect(await card.innerText()).not.toContain('by a clock that is behind');
+    await expect.poll(() => card.innerText(), { timeout: 20_000 }).toMatch(/accepted[^]+12\/s/);
+    change = (snapshot) => ({ ...snapshot, reports: null });
+    await expect.poll(() => card.isVisible(), { timeout: 20_000 }).toBe(false);
+    expect(complaints).toEqual([]);
+  });
+});
+
+describe('source rules', () => {
+  test('are with their service, with what they decided on', async () => {
+    const page = await open();
+    const web = page.locator('.rows > li', { hasText: 'tcp/192.0.2.10:443' }).locator('.sources');
+    expect(await web.innerText()).toMatch(/^Sources\s*all others are allowed\s+deny\s+203\.0\.113/);
+    expect(await web.locator('li').first().innerText()).toMatch(/13\.3M\s+flows/);
+    const dns = page.locator('.rows > li', { hasText: 'udp/192.0.2.53:53' });
+    await dns.locator('summary').first().click();
+    expect(await dns.locator('.sources').isVisible()).toBe(false);
+  });
+
+  test('are folded where they are many, and in the document while somebody reads them', async () => {
+    const page = await open();
+    const mail = page.locator('.rows > li', { hasText: 'tcp/192.0.2.40:587' }).locator('.sources');
+    expect(await mail.innerText()).toContain('all others are denied');
+    expect(await mail.locator('li').count()).toBe(9);
+    await mail.getByText('31 more').click();
+    await expect.poll(() => mail.locator('li').count()).toBe(40);
+    await mail.getByText('31 more').click();
+    await expect.poll(() => mail.locator('li').count()).toBe(9);
+  });
+
+  test('are never all in the document where a service has thousands', async () => {
+    change = (snapshot) => ({
+      ...snapshot,
+      services: snapshot.services.slice(0, 1).map((service) => ({
+        ...service,
+        sources: Array.from({ length: 4000 }, (_, index) => {
+          return {
+            prefix: `10.${index >> 8}.${index & 255}.0/24`,
+            verdict: 'deny',
+            hits: 0,
+          } as const;
+        }),
+      })),
+    });
+    const page = await open();
+    const rules = page.locator('.sources');
+    await rules.getByText('3,991 more').click();
+    await rules.getByText('3,691 other rules: see the snapshot').waitFor();
+    expect(await rules.locator('li').count()).toBe(309);
+  });
+});
+
 describe('the peers', () => {
   test('are shown with their state, and what differs or is missing', async () => {
     const page = await open();
@@ -216,8 +280,8 @@ describe('while time passes', () => {
       .toMatch(/^M.+L/);
   });
 
-  test('nothing moves, and what is open stays open', async () => {
-    const page = await open();
+  test.each([WIDE, NARROW])('nothing moves on $width px, and open stays open', async (viewport) => {
+    const page = await open(viewport);
     const dns = page.locator('details', { hasText: 'udp/192.0.2.53:53' });
     await dns.locator('summary').click();
     await dns.getByRole('row', { name: 'dns-1' }).waitFor();

@@ -1,13 +1,16 @@
 /** The pure parts of the page. What it looks like in a browser is page.browser.test.ts. */
 import { describe, expect, test } from 'vitest';
 import type { BgpStatus } from '../model/bgp.ts';
+import { REFUSALS } from '../reports/report.ts';
 import type { NodeSnapshot, TrafficSnapshot } from '../snapshot.ts';
 import { fixtureSnapshot } from './fixture.ts';
 import { connectionBanners, snapshotBanners } from './public/banners.js';
 import { age, bytes, compact, exact, latency, percent, plural, span } from './public/format.js';
 import { delayMs } from './public/poll.js';
 import { Rates, trafficRate } from './public/rates.js';
+import { refusalHelp, reportCounters } from './public/reports.js';
 import { matches } from './public/services.js';
+import { verdictOnOthers } from './public/sources.js';
 import { sparklinePaths } from './public/sparkline.js';
 import { split as splitPeers } from './public/peers.js';
 import { groupsOf, rejectCounters } from './public/sync-counters.js';
@@ -524,5 +527,33 @@ describe('banners', () => {
       '58:13  services[3].checks[1].timeout_ms: must be less than interval_ms (1000), is 2500',
     ]);
     expect(failures?.lines).toHaveLength(1);
+  });
+});
+
+describe('source rules', () => {
+  test.each([
+    [['deny'], 'all others are allowed'],
+    [['allow'], 'all others are denied'],
+    [['deny', 'allow'], 'all others are denied'],
+  ] as const)('%j: %s', (verdicts, text) => {
+    const rules = verdicts.map((verdict) => ({ prefix: '10.0.0.0/8', verdict, hits: 0 }));
+    expect(verdictOnOthers(rules)).toBe(text);
+  });
+});
+
+describe('reports', () => {
+  test('every reason to refuse one has words', () => {
+    expect(Object.keys(refusalHelp).sort()).toEqual([...REFUSALS].sort());
+  });
+
+  test('refused ones are losses, with a rate', () => {
+    const rates = new Rates();
+    const { reports } = fixtureSnapshot('usual');
+    const later = { ...reports!, refused: { ...reports!.refused, forged: 13 } };
+    rates.add(fixtureSnapshot('usual', START_MS));
+    rates.add({ ...fixtureSnapshot('usual', START_MS + 2000), reports: later });
+    expect(reportCounters(later, rates)).toContainEqual(
+      expect.objectContaining({ name: 'forged', value: 13, drop: true, perS: 5 }),
+    );
   });
 });

@@ -11,6 +11,7 @@ import { overview } from './overview.js';
 import { startPolling } from './poll.js';
 import { peers } from './peers.js';
 import { Rates } from './rates.js';
+import { reports } from './reports.js';
 import { services } from './services.js';
 import { vips } from './vips.js';
 
@@ -18,7 +19,7 @@ import { vips } from './vips.js';
 const TICK_MS = 1_000;
 
 const rates = new Rates();
-const views = [overview(), vips(), bgp(), peers(), services(), flowTables(), counters()];
+const views = [overview(), vips(), bgp(), peers(), services(), flowTables(), counters(), reports()];
 const showBanners = banners(() => {
   polling.now();
 });

@@ -56,7 +56,7 @@ export function backendTable(name) {
     'Backend',
     'Health',
     'Checks',
-    'Next hop',
+    'Next hop, mode',
     'Packets/s',
     'Bytes/s',
     'Flows',
@@ -89,7 +89,8 @@ function backendRow() {
   const health = healthCell();
   const checks = element('ul', { class: 'checks' });
   const showChecks = keyedList(checks, ({ check }) => check, checkStrip);
-  const nextHop = cell('next hop', 'address hop');
+  const nextHop = element('span', { class: 'address' });
+  const mode = element('span', { class: 'mode' });
   const packets = cell('packets/s', 'number');
   const bytesPerS = cell('bytes/s', 'number');
   const flows = cell('flows', 'number');
@@ -101,7 +102,7 @@ function backendRow() {
       element('th', { role: 'rowheader', scope: 'row' }, name, ' ', address),
       health.root,
       cell('', 'checks-cell', checks),
-      nextHop,
+      cell('next hop', 'hop', nextHop, ' ', mode),
       packets,
       bytesPerS,
       flows,
@@ -114,6 +115,7 @@ function backendRow() {
       health.update(row);
       showChecks(backend.checks);
       setText(nextHop, backend.nextHop ?? NOTHING);
+      setText(mode, backend.mode);
       setText(packets, compact(rate?.packetsPerS));
       setText(bytesPerS, bytes(rate?.bytesPerS));
       setText(flows, compact(backend.traffic.flowsActive));

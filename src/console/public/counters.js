@@ -37,7 +37,7 @@ export function flowTables() {
  * @param {string} emptyText
  * @returns {(counters: readonly Counter[]) => void}
  */
-function counterList(parent, emptyText) {
+export function counterList(parent, emptyText) {
   const list = element('ul', { class: 'counts' });
   const zeros = element('ul', { class: 'counts' });
   const summary = element('summary', {});

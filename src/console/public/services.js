@@ -8,6 +8,7 @@
 import { backendTable, weightBar } from './backends.js';
 import { byId, element, keyedList, pill, setAttribute, setShown, setText } from './dom.js';
 import { bytes, compact, exact, plural } from './format.js';
+import { sourceRules } from './sources.js';
 import { sparkline } from './sparkline.js';
 import { backendCondition, serviceCondition } from './words.js';
 
@@ -202,7 +203,7 @@ function serviceRow(id, open) {
       inside?.root.remove();
       inside = undefined;
     } else if (last !== undefined) {
-      inside ??= backendTable(last.service.name);
+      inside ??= serviceBody(last.service.name);
       if (!inside.root.isConnected) body.append(inside.root);
       inside.update(last);
     }
@@ -214,6 +215,22 @@ function serviceRow(id, open) {
       last = row;
       line.update(row);
       showInside();
+    },
+  };
+}
+
+/**
+ * @param {string} name of the service
+ * @returns {Part<Row>}
+ */
+function serviceBody(name) {
+  const sources = sourceRules();
+  const backends = backendTable(name);
+  return {
+    root: element('div', {}, sources.root, backends.root),
+    update(row) {
+      sources.update(row.service.sources);
+      backends.update(row);
     },
   };
 }
