@@ -230,7 +230,8 @@ function watch(
     lastText = text;
     busy = busy.then(reload);
   };
-  const watching = watchDocuments([config], onChange, systemClock, logger);
+  const watching = watchDocuments([config], systemClock, logger);
+  watching.tell(onChange);
   return async () => {
     watching.stop();
     await busy;

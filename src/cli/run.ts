@@ -60,6 +60,8 @@ export async function runNode(options: RunOptions): Promise<void> {
 
   // What was started is stopped in reverse, whether the node was told to stop or could not start.
   await using started = new AsyncDisposableStack();
+  const watching = watchDocuments([options.config, options.node], systemClock, logger);
+  started.defer(watching.stop);
   const running: Running = {};
   const console = new ConsoleServer({ view: viewOf(running), ...config.node.console, logger });
   started.defer(() => console.stop());
@@ -115,10 +117,7 @@ export async function runNode(options: RunOptions): Promise<void> {
   await reports?.start();
   if (peers !== undefined) started.defer(relayIcmpErrors(dataplane, peers));
   const reload = reloader(options, config, { supervisor, peers, reports }, logger);
-  const watching = watchDocuments([options.config, options.node], reload, systemClock, logger);
-  started.defer(() => {
-    watching.stop();
-  });
+  watching.tell(reload);
 
   await stopSignal(logger);
   await supervisor.drain(WITHDRAW_TIMEOUT_MS);

@@ -7,29 +7,33 @@ import type { Logger } from '../lib/logger.ts';
 /** Editors write a file in several steps; what follows within this time is one change. */
 const SETTLE_MS = 200;
 
+type Cause = 'signal' | 'file';
+
 export interface Watching {
-  stop(): void;
+  /** From here on changes are told; also one that came before. */
+  tell(onChange: (cause: Cause) => void): void;
+  readonly stop: () => void;
 }
 
 /**
  * Watches the folders and not the files: editors and orchestrators put a new file in the place of
- * the old one, which a watch on the file itself would not survive.
+ * the old one, which a watch on the file itself would not survive. To be called before anything says
+ * that the process is there: a SIGHUP that nobody waits for ends it.
  */
-export function watchDocuments(
-  files: readonly string[],
-  onChange: (cause: 'signal' | 'file') => void,
-  clock: Clock,
-  logger: Logger,
-): Watching {
+export function watchDocuments(files: readonly string[], clock: Clock, logger: Logger): Watching {
   let cancel: (() => void) | undefined;
+  let missed: Cause | undefined;
+  let changed = (cause: Cause): void => {
+    missed ??= cause;
+  };
   const settle = (): void => {
     cancel?.();
     cancel = clock.after(SETTLE_MS, () => {
-      onChange('file');
+      changed('file');
     });
   };
   const onSignal = (): void => {
-    onChange('signal');
+    changed('signal');
   };
   const watchers: FSWatcher[] = [...new Set(files.map((file) => dirname(file)))].map((folder) => {
     const watcher = watch(folder, settle);
@@ -40,7 +44,12 @@ export function watchDocuments(
   });
   process.on('SIGHUP', onSignal);
   return {
-    stop() {
+    tell(onChange) {
+      changed = onChange;
+      if (missed !== undefined) onChange(missed);
+      missed = undefined;
+    },
+    stop: () => {
       cancel?.();
       for (const watcher of watchers) watcher.close();
       process.off('SIGHUP', onSignal);
