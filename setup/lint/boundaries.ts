@@ -69,7 +69,7 @@ interface Door {
 
 /** One door for each foreign thing, so that replacing it, or distrusting it, is one file's work. */
 const DOORS: readonly Door[] = [
-  door(['koffi'], ['src/dataplane/libbpf.ts']),
+  door(['koffi'], ['src/dataplane/libbpf.ts', 'src/dataplane/frame-runner.ts']),
   door(['@grpc/*'], ['src/bgp/client.ts', 'src/bgp/*.test.ts', 'src/health/grpc{,.test}.ts']),
   door(['@msgpack/*'], ['src/peers/wire-msgpack.ts']),
   door(

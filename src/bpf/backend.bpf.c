@@ -157,12 +157,16 @@ static __always_inline int by_dscp(struct xdp_md *ctx, const struct decap *d)
 		return XDP_PASS;
 	if (check_offset < 0)
 		return pass(BACKEND_COUNT_DSCP_UNSUPPORTED);
+	if (d->payload_end < d->l4_offset || d->payload_end > bpf_xdp_get_buff_len(ctx))
+		return pass(BACKEND_COUNT_MALFORMED);
 	if (!check_offset || d->fragment == DECAP_LATER_FRAGMENT) {
 		replace_destination(data + d->l3_offset, d, vip, end);
 		return pass(BACKEND_COUNT_DSCP);
 	}
 	check = data + d->l4_offset + check_offset;
-	if ((void *)(check + 1) > end)
+	/* Behind the packet there is padding. */
+	if ((void *)(check + 1) > end ||
+	    d->l4_offset + check_offset + sizeof(*check) > d->payload_end)
 		return pass(BACKEND_COUNT_MALFORMED);
 	delta = replace_destination(data + d->l3_offset, d, vip, end);
 	/* 0 means "no checksum" (RFC 768); a sum that comes out as 0 is sent as all ones. */

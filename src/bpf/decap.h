@@ -269,6 +269,7 @@ static __always_inline enum decap_result decap_locate(struct xdp_md *ctx, struct
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *l4 = data + d->l4_offset;
 	enum decap_result result = DECAP_RESULT_FOUND;
+	__u32 packet_end = d->payload_end;
 
 	switch (d->outer_proto) {
 	case IPPROTO_IPIP:
@@ -303,8 +304,8 @@ static __always_inline enum decap_result decap_locate(struct xdp_md *ctx, struct
 		if (!decap_checksum_holds(data + d->l3_offset, end))
 			return DECAP_RESULT_MALFORMED;
 	}
-	if (d->payload_end > bpf_xdp_get_buff_len(ctx) ||
-	    !decap_inner(d, data + d->inner_offset, end))
+	/* Of UDP the payload ends sooner, and no packet may end behind its frame. */
+	if (packet_end > bpf_xdp_get_buff_len(ctx) || !decap_inner(d, data + d->inner_offset, end))
 		return DECAP_RESULT_MALFORMED;
 	return DECAP_RESULT_FOUND;
 }

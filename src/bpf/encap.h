@@ -55,7 +55,9 @@ static __always_inline void sum_inner(struct inner *inner, const struct packet *
 	if (l4_proto == IPPROTO_UDP) {
 		struct udphdr *udp = l3 + header_bytes;
 
-		if ((void *)(udp + 1) > end || !udp->check)
+		/* Behind a shorter one is more, which its checksum does not cover (RFC 9868). */
+		if ((void *)(udp + 1) > end || !udp->check ||
+		    bpf_ntohs(udp->len) != inner->bytes - header_bytes)
 			return;
 	} else if (l4_proto != IPPROTO_TCP) {
 		return;
@@ -242,7 +244,9 @@ static __always_inline __u32 flow_entropy(const struct packet *pkt)
 		word = (__u64)pkt->key4.saddr_be << 32 | *(const __u32 *)&pkt->key4.sport_be;
 	}
 	word *= 0x9e3779b97f4a7c15ULL;
-	return word >> 32 ^ word;
+	/* The last bytes of an address are in the upper bits, and a product carries no bit down. */
+	word ^= word >> 32;
+	return word ^ word >> 18;
 }
 
 /* The fixed bits, and the flow's hash for the others. */

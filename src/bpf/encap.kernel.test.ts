@@ -166,6 +166,20 @@ describe.each(PLANS)('inside $family', (inner) => {
       expect(takeApart(copied.frame).ttl).toBe(33);
     });
 
+    test('clients of one network and one port differ in the source port of the tunnel', async () => {
+      const ports = new Set<number>();
+      for (let bit = 0; bit < 16; bit += 1) {
+        const bytes = addressBytes(inner.client);
+        const at = 15 - (bit >> 3);
+        bytes[at] = (bytes[at] ?? 0) ^ (1 << (bit & 7));
+        const client = addressFromBytes(bytes);
+        const { frame } = await send('fou', tcp({ ...tuple, source: client, flags: 'S' }));
+        const { payload } = takeApart(frame);
+        ports.add(((payload[0] ?? 0) << 8) | (payload[1] ?? 0));
+      }
+      expect(ports.size).toBe(16);
+    });
+
     test('DSCP and ECN are those of the packet', async () => {
       // Traffic class 0x2e << 2 | 1.
       const marked =

@@ -9,6 +9,7 @@ import { COUNTERS } from '../abi/abi.generated.ts';
 import { loadObject } from '../dataplane/attachment.ts';
 import type { ReconcileResult, WantedBackend, WantedService } from '../dataplane/dataplane.ts';
 import { KernelDataplane, type KernelOptions } from '../dataplane/kernel.ts';
+import { FrameRunner } from '../dataplane/frame-runner.ts';
 import {
   interfaceIndex,
   possibleCpus,
@@ -187,6 +188,11 @@ export class Fixture {
     return { verdict, frame: result.packet.slice() };
   }
 
+  /** For millions of frames of `skein_lb`. */
+  runner(): FrameRunner {
+    return new FrameRunner(this.#object.program('skein_lb'), this.#ingress.skein_lb);
+  }
+
   send(frame: Uint8Array, program: ProgramName = 'skein_lb'): Outcome {
     const before = this.#maps.counterValues();
     const run = this.run(frame, program);
@@ -203,6 +209,11 @@ export class Fixture {
         return decode(run.frame);
       },
     };
+  }
+
+  /** Every counter, in the order of COUNTERS. */
+  counterValues(): readonly number[] {
+    return this.#maps.counterValues();
   }
 
   count(name: CounterName): number {
@@ -245,6 +256,13 @@ export class Fixture {
     for (const { table, key } of [...this.established(), ...this.embryonic()]) {
       this.map(table).delete(key);
     }
+    const translated = this.map('nat_flows');
+    translated.readAll((keys, _values, count) => {
+      for (let i = 0; i < count; i += 1) {
+        const at = keys.byteOffset + i * translated.keyBytes;
+        translated.delete(new Uint8Array(keys.buffer, at, translated.keyBytes).slice());
+      }
+    });
   }
 
   /** Makes a flow look as if its last packet had come `idleMs` milliseconds ago. */

@@ -45,7 +45,9 @@ static __always_inline enum packet_kind parse_behind(struct xdp_md *ctx, struct 
 	if (offset + l4_header_bytes(l4, end, headers->l4_proto) > headers->end)
 		return PACKET_MALFORMED;
 	pkt->l4_offset = offset;
-	return parse_l4(pkt, l4, end, headers->l4_proto, ports_be);
+	/* A datagram in fragments is longer than its first one. */
+	return parse_l4(pkt, l4, end, headers->part ? IP_PACKET_BYTES_MAX : headers->end - offset,
+			headers->l4_proto, ports_be);
 }
 
 static __always_inline enum packet_kind fragment_ipv4(struct xdp_md *ctx, const struct packet *pkt,

@@ -24,12 +24,27 @@ struct quoted_ports {
 	__be16 dport_be;
 };
 
+/* The end of the packet: behind it is padding, which is no part of a quote and in no checksum. */
+static __always_inline __u32 packet_end(const struct packet *pkt, void *data, void *end)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct ipv6hdr *ip6 = (void *)ip;
+
+	if ((void *)(ip + 1) > end)
+		return 0;
+	if (!pkt->is_ipv6)
+		return sizeof(struct ethhdr) + bpf_ntohs(ip->tot_len);
+	if ((void *)(ip6 + 1) > end)
+		return 0;
+	return sizeof(struct ethhdr) + sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
+}
+
 /*
  * Fills in the key of the flow that is quoted, and of the rest what is true of the error itself; 0, or
  * the counter of the drop.
  */
 static __always_inline int quoted_flow4(struct packet *flow, const struct packet *pkt, void *quote,
-					void *end)
+					void *end, __u32 room)
 {
 	struct quoted_ports *ports;
 	struct iphdr *ip = quote;
@@ -37,7 +52,8 @@ static __always_inline int quoted_flow4(struct packet *flow, const struct packet
 	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
 		return DROP_ICMP_MALFORMED;
 	ports = quote + ip->ihl * 4;
-	if ((void *)(ports + 1) > end || ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET))
+	if ((void *)(ports + 1) > end || ip->ihl * 4 + sizeof(*ports) > room ||
+	    ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET))
 		return DROP_ICMP_MALFORMED;
 	if (ip->saddr != pkt->key4.daddr_be)
 		return DROP_ICMP_FORGED;
@@ -52,7 +68,7 @@ static __always_inline int quoted_flow4(struct packet *flow, const struct packet
 }
 
 static __always_inline int quoted_flow6(struct xdp_md *ctx, struct packet *flow,
-					const struct packet *pkt, __u32 quote_offset)
+					const struct packet *pkt, __u32 quote_offset, __u32 room)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *ip6 = data + quote_offset;
@@ -68,7 +84,7 @@ static __always_inline int quoted_flow6(struct xdp_md *ctx, struct packet *flow,
 	if (headers.l4_proto != IPPROTO_TCP && headers.l4_proto != IPPROTO_UDP)
 		return DROP_ICMP_MALFORMED;
 	ports = data + (headers.offset & L4_OFFSET_MASK);
-	if ((void *)(ports + 1) > end)
+	if ((void *)(ports + 1) > end || headers.offset - quote_offset + sizeof(*ports) > room)
 		return DROP_ICMP_MALFORMED;
 	__builtin_memcpy(&flow->key6.saddr, &ip6->daddr, 16);
 	__builtin_memcpy(&flow->key6.daddr, &ip6->saddr, 16);
@@ -84,6 +100,8 @@ static __always_inline int quoted_flow(struct xdp_md *ctx, struct packet *flow,
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 quote_offset = (pkt->l4_offset & L4_OFFSET_MASK) + sizeof(struct icmp_header);
+	__u32 stop = packet_end(pkt, data, end),
+	      room = stop > quote_offset ? stop - quote_offset : 0;
 
 	/* The frame stays an ICMP error; only the key is that of the flow. */
 	flow->kind = PACKET_ICMP_ERROR;
@@ -92,8 +110,8 @@ static __always_inline int quoted_flow(struct xdp_md *ctx, struct packet *flow,
 	flow->l3_offset = pkt->l3_offset;
 	flow->l4_offset = pkt->l4_offset;
 	if (pkt->is_ipv6)
-		return quoted_flow6(ctx, flow, pkt, quote_offset);
-	return quoted_flow4(flow, pkt, data + quote_offset, end);
+		return quoted_flow6(ctx, flow, pkt, quote_offset, room);
+	return quoted_flow4(flow, pkt, data + quote_offset, end, room);
 }
 
 static __always_inline bool relay_allowed(const struct service *service)

@@ -137,13 +137,14 @@ static __always_inline bool quotes_a_packet(const struct packet *pkt, __u8 icmp_
 	       icmp_type == ICMP4_PARAMETER_PROBLEM;
 }
 
+/* `room`: bytes to the end of the packet, behind which a frame may be padded. */
 static __always_inline enum packet_kind parse_l4(struct packet *pkt, void *l4, void *end,
-						 __u8 l4_proto, __be16 *ports_be)
+						 __u32 room, __u8 l4_proto, __be16 *ports_be)
 {
 	if (l4_proto == IPPROTO_TCP) {
 		struct tcphdr *tcp = l4;
 
-		if ((void *)(tcp + 1) > end || tcp->doff < 5)
+		if ((void *)(tcp + 1) > end || tcp->doff < 5 || tcp->doff * 4 > room)
 			return PACKET_MALFORMED;
 		copy_ports(ports_be, l4);
 		pkt->tcp_flags = ((__u8 *)tcp)[13];
@@ -152,7 +153,8 @@ static __always_inline enum packet_kind parse_l4(struct packet *pkt, void *l4, v
 	if (l4_proto == IPPROTO_UDP) {
 		struct udphdr *udp = l4;
 
-		if ((void *)(udp + 1) > end || bpf_ntohs(udp->len) < sizeof(*udp))
+		if ((void *)(udp + 1) > end || bpf_ntohs(udp->len) < sizeof(*udp) ||
+		    bpf_ntohs(udp->len) > room)
 			return PACKET_MALFORMED;
 		copy_ports(ports_be, l4);
 		return PACKET_FLOW;
@@ -162,7 +164,7 @@ static __always_inline enum packet_kind parse_l4(struct packet *pkt, void *l4, v
 		__u8 reply = l4_proto == IPPROTO_ICMP ? ICMP4_ECHO_REPLY : ICMP6_ECHO_REPLY;
 		struct icmp_header *icmp = l4;
 
-		if ((void *)(icmp + 1) > end)
+		if ((void *)(icmp + 1) > end || sizeof(*icmp) > room)
 			return PACKET_MALFORMED;
 		if (pkt->is_ipv6 != (l4_proto == IPPROTO_ICMPV6))
 			return PACKET_OTHER_PROTOCOL;
@@ -197,7 +199,8 @@ static __always_inline enum packet_kind parse_ipv4(struct packet *pkt, void *l3,
 	if (ip->frag_off & bpf_htons(IP_MORE_FRAGMENTS_OR_OFFSET))
 		return PACKET_FRAGMENT;
 	pkt->l4_offset = pkt->l3_offset + header_bytes;
-	kind = parse_l4(pkt, l3 + header_bytes, end, ip->protocol, &pkt->key4.sport_be);
+	kind = parse_l4(pkt, l3 + header_bytes, end, bpf_ntohs(ip->tot_len) - header_bytes,
+			ip->protocol, &pkt->key4.sport_be);
 	if (kind == PACKET_FLOW)
 		pkt->key4.l4_proto = ip->protocol;
 	return kind;
@@ -224,7 +227,8 @@ static __always_inline enum packet_kind parse_ipv6(struct packet *pkt, void *l3,
 	if (is_extension(ip6->nexthdr))
 		return PACKET_EXTENSIONS;
 	pkt->l4_offset = pkt->l3_offset + sizeof(*ip6);
-	kind = parse_l4(pkt, ip6 + 1, end, ip6->nexthdr, &pkt->key6.sport_be);
+	kind = parse_l4(pkt, ip6 + 1, end, bpf_ntohs(ip6->payload_len), ip6->nexthdr,
+			&pkt->key6.sport_be);
 	if (kind == PACKET_FLOW)
 		pkt->key6.l4_proto = ip6->nexthdr;
 	return kind;

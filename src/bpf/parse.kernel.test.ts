@@ -32,6 +32,15 @@ interface Row {
 
 const L3 = ETHERNET_BYTES;
 
+/** The first bytes of a segment and of a datagram. */
+const SEGMENT_START = Uint8Array.of(0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0);
+const DATAGRAM_START = Uint8Array.of(0x9c, 0x40, 0, 80);
+
+/** Behind the packet there is what would make it a whole one. */
+function padded(frame: Uint8Array): Uint8Array {
+  return Uint8Array.from([...frame, 0x50, 2, 0xfa, 0xf0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0]);
+}
+
 /** Frames that a VIP drops, built for any destination. */
 function rows(plan: Plan, destination: Address): Row[] {
   const between = { source: plan.client, destination };
@@ -46,6 +55,13 @@ function rows(plan: Plan, destination: Address): Row[] {
   const malformed = [
     { name: 'TCP data offset 4', frame: patched(syn, l4 + 12, 4 << 4) },
     { name: 'TCP data offset 0', frame: patched(syn, l4 + 12, 0) },
+    { name: 'TCP data offset beyond the packet', frame: padded(patched(syn, l4 + 12, 6 << 4)) },
+    { name: 'TCP cut short, and padding', frame: padded(ip(between, PROTOCOL.tcp, SEGMENT_START)) },
+    { name: 'UDP length beyond the packet', frame: padded(patched(datagram, l4 + 4, 0, 9)) },
+    {
+      name: 'UDP cut short, and padding',
+      frame: padded(ip(between, PROTOCOL.udp, DATAGRAM_START)),
+    },
     { name: 'UDP length 7', frame: patched(datagram, l4 + 4, 0, 7) },
     { name: 'UDP length 0', frame: patched(datagram, l4 + 4, 0, 0) },
   ];

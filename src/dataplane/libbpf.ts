@@ -29,7 +29,7 @@ const LINK_CREATE_OPTS = koffi.struct('bpf_link_create_opts', {
   iter_info_len: 'uint32_t',
   target_btf_id: 'uint32_t',
 });
-const TEST_RUN_OPTS = koffi.struct('bpf_test_run_opts', {
+export const TEST_RUN_OPTS = koffi.struct('bpf_test_run_opts', {
   sz: 'size_t',
   data_in: 'void *',
   data_out: 'void *',
@@ -110,7 +110,7 @@ const CLOCK_THREAD_CPUTIME_ID = 3;
 const PER_CPU_CHUNK = 1024;
 
 /** libbpf 1.x returns -errno. */
-function checked(what: string, result: number): number {
+export function checked(what: string, result: number): number {
   if (result >= 0) return result;
   const name = getSystemErrorName(result);
   throw new SkeinError(`BPF_${name}`, `${what}: ${name}`);
@@ -427,7 +427,7 @@ export interface TestRunResult {
 }
 
 /** Longest frame that a test run returns. */
-const TEST_PACKET_BYTES_MAX = 4096;
+export const TEST_PACKET_BYTES_MAX = 4096;
 
 /** Runs a program on a packet that no wire carries (BPF_PROG_TEST_RUN, kernel Documentation/bpf). */
 export function testRun(programFd: number, run: TestRun): TestRunResult {
