@@ -202,7 +202,8 @@ describe('source rules', () => {
     const rules = page.locator('.sources');
     await rules.getByText('3,991 more').click();
     await rules.getByText('3,691 other rules: see the snapshot').waitFor();
-    expect(await rules.locator('li').count()).toBe(309);
+    // They come with the event that follows the click.
+    await expect.poll(() => rules.locator('li').count()).toBe(309);
   });
 });
 
