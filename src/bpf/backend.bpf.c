@@ -82,21 +82,6 @@ static __always_inline int from_tunnel(struct xdp_md *ctx, const struct decap *d
 	return pass(counter_of(d->kind));
 }
 
-static __always_inline __u64 replace_words(__u32 *at, const __u32 *with, int words)
-{
-	__u64 delta = 0;
-	int i;
-
-#pragma unroll
-	for (i = 0; i < 4; i++) {
-		if (i >= words)
-			break;
-		delta = csum_change32(delta, at[i], with[i]);
-		at[i] = with[i];
-	}
-	return delta;
-}
-
 /* Offset of the checksum that covers the destination; 0: there is none; negative: not known. */
 static __always_inline int covering_checksum(const struct decap *d)
 {
@@ -128,7 +113,7 @@ static __always_inline __u64 replace_destination(void *l3, const struct decap *d
 		if ((void *)(ip6 + 1) > end)
 			return 0;
 		*(__be16 *)ip6 &= ~bpf_htons(DSCP_MASK6);
-		return replace_words((__u32 *)&ip6->daddr, (const __u32 *)vip, 4);
+		return csum_replace_words((__u32 *)&ip6->daddr, (const __u32 *)vip, 4);
 	} else {
 		struct iphdr *ip = l3;
 		__u8 tos;
@@ -136,7 +121,7 @@ static __always_inline __u64 replace_destination(void *l3, const struct decap *d
 		if ((void *)(ip + 1) > end)
 			return 0;
 		tos = ip->tos & ECN_CE;
-		delta = replace_words(&ip->daddr, (const __u32 *)vip + 3, 1);
+		delta = csum_replace_words(&ip->daddr, (const __u32 *)vip + 3, 1);
 		csum_apply(&ip->check, csum_change16(delta, bpf_htons(ip->tos), bpf_htons(tos)));
 		ip->tos = tos;
 	}

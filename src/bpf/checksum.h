@@ -25,6 +25,22 @@ static __always_inline __u64 csum_change16(__u64 delta, __u16 from, __u16 to)
 	return delta + (__u16)~from + to;
 }
 
+/* Replaces up to four words, such as an address, and returns what that adds to a sum over them. */
+static __always_inline __u64 csum_replace_words(__u32 *at, const __u32 *with, int words)
+{
+	__u64 delta = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		if (i >= words)
+			break;
+		delta = csum_change32(delta, at[i], with[i]);
+		at[i] = with[i];
+	}
+	return delta;
+}
+
 static __always_inline void csum_apply(__u16 *check, __u64 delta)
 {
 	*check = ~csum_fold((__u16) ~*check + delta);

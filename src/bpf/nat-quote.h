@@ -60,16 +60,16 @@ static __always_inline int rewrite_error4(const struct packet *pkt, void *l3, vo
 
 	if ((void *)(ip + 1) > end || (void *)(inner + 1) > end)
 		return -1;
-	delta = rewrite_words(&ip->daddr, (const __u32 *)&quoted->saddr + 3, 1);
+	delta = csum_replace_words(&ip->daddr, (const __u32 *)&quoted->saddr + 3, 1);
 	if (hidden && ip->saddr == ipv4_of(hidden))
-		delta += rewrite_words(&ip->saddr, (const __u32 *)&quoted->daddr + 3, 1);
+		delta += csum_replace_words(&ip->saddr, (const __u32 *)&quoted->daddr + 3, 1);
 	csum_apply(&ip->check, delta);
 
 	header_bytes = inner->ihl * 4;
 	room = (void *)inner - l3 + header_bytes;
 	room = bpf_ntohs(ip->tot_len) > room ? bpf_ntohs(ip->tot_len) - room : 0;
-	delta = rewrite_words(&inner->saddr, (const __u32 *)&quoted->saddr + 3, 1);
-	delta += rewrite_words(&inner->daddr, (const __u32 *)&quoted->daddr + 3, 1);
+	delta = csum_replace_words(&inner->saddr, (const __u32 *)&quoted->saddr + 3, 1);
+	delta += csum_replace_words(&inner->daddr, (const __u32 *)&quoted->daddr + 3, 1);
 	before = inner->check;
 	csum_apply(&inner->check, delta);
 	/* The header sums up to what it did; the pseudo header of what follows does not. */
@@ -92,14 +92,15 @@ static __always_inline int rewrite_error6(struct xdp_md *ctx, const struct packe
 
 	if ((void *)(ip6 + 1) > end || (void *)(inner + 1) > end)
 		return -1;
-	pseudo = rewrite_words((__u32 *)&ip6->daddr, (const __u32 *)&quoted->saddr, 4);
+	pseudo = csum_replace_words((__u32 *)&ip6->daddr, (const __u32 *)&quoted->saddr, 4);
 	if (hidden && same_address((struct ip_address *)&ip6->saddr, hidden))
-		pseudo += rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)&quoted->daddr, 4);
+		pseudo +=
+			csum_replace_words((__u32 *)&ip6->saddr, (const __u32 *)&quoted->daddr, 4);
 
 	packet_end = sizeof(struct ethhdr) + sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
 	room = packet_end > quoted_l4 ? packet_end - quoted_l4 : 0;
-	delta = rewrite_words((__u32 *)&inner->saddr, (const __u32 *)&quoted->saddr, 4);
-	delta += rewrite_words((__u32 *)&inner->daddr, (const __u32 *)&quoted->daddr, 4);
+	delta = csum_replace_words((__u32 *)&inner->saddr, (const __u32 *)&quoted->saddr, 4);
+	delta += csum_replace_words((__u32 *)&inner->daddr, (const __u32 *)&quoted->daddr, 4);
 	delta = rewrite_quoted_l4(data + quoted_l4, end, room, pkt->key6.l4_proto, quoted, delta);
 	if ((void *)(icmp + 1) > end)
 		return -1;

@@ -14,21 +14,6 @@ struct rewrite {
 	__be16 dport_be;
 };
 
-static __always_inline __u64 rewrite_words(__u32 *at, const __u32 *to, int words)
-{
-	__u64 delta = 0;
-	int i;
-
-#pragma unroll
-	for (i = 0; i < 4; i++) {
-		if (i >= words)
-			break;
-		delta = csum_change32(delta, at[i], to[i]);
-		at[i] = to[i];
-	}
-	return delta;
-}
-
 static __always_inline int rewrite_l4(void *l4, void *end, __u8 l4_proto, const struct rewrite *to,
 				      __u64 delta)
 {
@@ -120,16 +105,16 @@ static __always_inline int rewrite_packet(struct xdp_md *ctx, const struct packe
 
 		if ((void *)(ip6 + 1) > end)
 			return -1;
-		delta = rewrite_words((__u32 *)&ip6->saddr, (const __u32 *)to->saddr, 4);
-		delta += rewrite_words((__u32 *)&ip6->daddr, (const __u32 *)to->daddr, 4);
+		delta = csum_replace_words((__u32 *)&ip6->saddr, (const __u32 *)to->saddr, 4);
+		delta += csum_replace_words((__u32 *)&ip6->daddr, (const __u32 *)to->daddr, 4);
 		return rewrite_payload(l4, end, pkt, pkt->key6.l4_proto, to, delta);
 	} else {
 		struct iphdr *ip = l3;
 
 		if ((void *)(ip + 1) > end)
 			return -1;
-		delta = rewrite_words(&ip->saddr, (const __u32 *)to->saddr + 3, 1);
-		delta += rewrite_words(&ip->daddr, (const __u32 *)to->daddr + 3, 1);
+		delta = csum_replace_words(&ip->saddr, (const __u32 *)to->saddr + 3, 1);
+		delta += csum_replace_words(&ip->daddr, (const __u32 *)to->daddr + 3, 1);
 		csum_apply(&ip->check, delta);
 		return rewrite_payload(l4, end, pkt, pkt->key4.l4_proto, to, delta);
 	}
