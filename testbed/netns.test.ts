@@ -79,9 +79,9 @@ describe('the script of a namespace', () => {
     expect(scriptOf('skein-lb1').join()).not.toContain('fdb');
   });
 
-  test('makes the router hash on ports in both families', () => {
+  test.each(['ipv4', 'ipv6'])('makes the router hash on 5-tuples over %s', (family) => {
     const lines = scriptOf('skein-router');
-    expect(lines).toContain(`echo '1' > /proc/sys/net/ipv4/fib_multipath_hash_policy`);
-    expect(lines).toContain(`echo '1' > /proc/sys/net/ipv6/fib_multipath_hash_policy`);
+    expect(lines).toContain(`echo '3' > /proc/sys/net/${family}/fib_multipath_hash_policy`);
+    expect(lines).toContain(`echo '55' > /proc/sys/net/${family}/fib_multipath_hash_fields`);
   });
 });

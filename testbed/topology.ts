@@ -186,15 +186,22 @@ function clientNamespace(client: Site): Namespace {
   };
 }
 
+/** Addresses, protocol and ports: bits of fib_multipath_hash_fields (ip-sysctl in the kernel's docs). */
+const FIVE_TUPLE = String(0x01 | 0x02 | 0x04 | 0x10 | 0x20);
+
 function routerNamespace(router: Site): Namespace {
   return {
     ...plainNamespace(router.namespace),
     sysctls: {
       'net/ipv4/ip_forward': '1',
       'net/ipv6/conf/all/forwarding': '1',
-      // Hash on ports too, as the ECMP routers in front of a real cluster do.
-      'net/ipv4/fib_multipath_hash_policy': '1',
-      'net/ipv6/fib_multipath_hash_policy': '1',
+      // By the 5-tuple that is in the packet, as the ECMP routers in front of a real cluster do.
+      // Policy 1 would believe the hash that came with it from the client's socket, on the same
+      // machine, and a socket picks another one when a segment has to be sent again.
+      'net/ipv4/fib_multipath_hash_policy': '3',
+      'net/ipv6/fib_multipath_hash_policy': '3',
+      'net/ipv4/fib_multipath_hash_fields': FIVE_TUPLE,
+      'net/ipv6/fib_multipath_hash_fields': FIVE_TUPLE,
       'net/ipv4/conf/all/rp_filter': '0',
       'net/ipv4/conf/all/send_redirects': '0',
     },
