@@ -13,16 +13,19 @@ import {
   INBOX_RECORDS,
   MergeOutcome,
 } from '../abi/abi.generated.ts';
+import { SkeinError } from '../lib/errors.ts';
 import type { FlowBatch } from '../model/flow-batch.ts';
 import type { FlowTable, MergeTally, TableDigest } from '../peers/flow-table.ts';
 import { RecordBatches, writeRecords, type RecordTarget } from './flow-records.ts';
 import {
   attachMapIterator,
   closeFd,
+  mapArray,
   openIterator,
   testRun,
   type BpfMap,
   type BpfObject,
+  type MappedMemory,
 } from './libbpf.ts';
 import { RingBuffer } from './ring-buffer.ts';
 import type { SlotNames } from './slot-names.ts';
@@ -41,18 +44,16 @@ export class KernelFlows implements FlowTable {
   readonly #names: () => SlotNames;
   readonly #changes: RingBuffer;
   readonly #icmpEvents: RingBuffer;
-  readonly #inbox: BpfMap;
-  readonly #tally: BpfMap;
+  readonly #inbox: MappedMemory;
+  readonly #inboxRecords: DataView;
+  readonly #tally: MappedMemory;
+  /** By MergeOutcome, since the maps were made. */
+  readonly #outcomes: BigUint64Array;
   readonly #digest: BpfMap;
   readonly #buckets: BpfMap;
   readonly #lostSoFar: () => number;
-  readonly #records = new Uint8Array(INBOX_RECORDS * FLOW_RECORD_BYTES);
-  readonly #recordKeys = new Uint8Array(
-    Uint32Array.from({ length: INBOX_RECORDS }, (_, i) => i).buffer,
-  );
   #lostTold = 0;
-  /** As the kernel had counted after the last merge; nobody else merges. */
-  #outcomes: readonly number[] = [];
+  #isClosed = false;
   /** Walks share maps, so one runs at a time. */
   #walking: Promise<unknown> = Promise.resolve();
 
@@ -64,13 +65,16 @@ export class KernelFlows implements FlowTable {
     this.#lostTold = lostSoFar();
     this.#changes = new RingBuffer(object.map('changes'));
     this.#icmpEvents = new RingBuffer(object.map('icmp_events'));
-    this.#inbox = object.map('inbox');
-    this.#tally = object.map('merge_tally');
+    this.#inbox = mapArray(object.map('inbox'));
+    this.#inboxRecords = new DataView(this.#inbox.memory);
+    this.#tally = mapArray(object.map('merge_tally'));
+    this.#outcomes = new BigUint64Array(this.#tally.memory, 0, MergeOutcome.MERGE_OUTCOME_COUNT);
     this.#digest = object.map('digest');
     this.#buckets = object.map('read_buckets');
   }
 
   drainChanges(limit: number): { batches: readonly FlowBatch[]; lost: number } {
+    this.#refuseWhenClosed();
     const records = new RecordBatches(this.#names(), limit, monotonicMs());
     let view: DataView | undefined;
     this.#changes.drain(limit, (memory, at) => {
@@ -84,19 +88,18 @@ export class KernelFlows implements FlowTable {
   }
 
   merge(batch: FlowBatch): MergeTally {
-    const before = this.#outcomes;
+    this.#refuseWhenClosed();
+    const before = this.#outcomes.slice();
     const targets = targetsOf(batch, this.#names());
-    const view = new DataView(this.#records.buffer);
     let unknown = 0;
     for (let from = 0; from < batch.count; from += INBOX_RECORDS) {
       const to = Math.min(batch.count, from + INBOX_RECORDS);
-      const written = writeRecords(batch, from, to, view, targets, monotonicMs());
+      const written = writeRecords(batch, from, to, this.#inboxRecords, targets, monotonicMs());
       unknown += written.unknown;
       this.#mergeRecords(written.records);
     }
-    const after = this.#readOutcomes();
-    this.#outcomes = after;
-    const grown = (outcome: number): number => (after[outcome] ?? 0) - (before[outcome] ?? 0);
+    const grown = (outcome: number): number =>
+      Number((this.#outcomes[outcome] ?? 0n) - (before[outcome] ?? 0n));
     return {
       added: grown(MergeOutcome.MERGE_ADDED),
       replaced: grown(MergeOutcome.MERGE_REPLACED),
@@ -108,19 +111,10 @@ export class KernelFlows implements FlowTable {
     };
   }
 
+  /** Merges the first records of the inbox. */
   #mergeRecords(records: number): void {
     if (records === 0) return;
-    const values = this.#records.subarray(0, records * FLOW_RECORD_BYTES);
-    this.#inbox.updateBatch(this.#recordKeys.subarray(0, records * 4), values, records);
     testRun(this.#object.program('merge_inbox'), { context: encodeMergeRequest({ records }) });
-  }
-
-  #readOutcomes(): number[] {
-    const counts: number[] = [];
-    this.#tally.readAll((_, values, count) => {
-      for (let i = 0; i < count; i += 1) counts.push(Number(values.getBigUint64(i * 8, true)));
-    }, MergeOutcome.MERGE_OUTCOME_COUNT);
-    return counts;
   }
 
   async *read(buckets?: ReadonlySet<number>): AsyncGenerator<FlowBatch> {
@@ -140,6 +134,7 @@ export class KernelFlows implements FlowTable {
       const zeroes = new Uint8Array((BUCKETS + 1) * 8);
       this.#digest.updateBatch(new Uint8Array(keys.buffer), zeroes, BUCKETS + 1);
       for (const family of FAMILIES) await this.#walk(`digest_flows${family}`, family);
+      this.#refuseWhenClosed();
       const sums = new BigUint64Array(BUCKETS + 1);
       this.#digest.readAll((found, values, count) => {
         for (let i = 0; i < count; i += 1) {
@@ -154,6 +149,7 @@ export class KernelFlows implements FlowTable {
 
   /** ICMP errors of flows that are not known here, from the IP header on. */
   drainIcmpErrors(): Uint8Array[] {
+    this.#refuseWhenClosed();
     const packets: Uint8Array[] = [];
     this.#icmpEvents.drain(ICMP_EVENTS_MAX, (memory, at) => {
       const length = new DataView(memory).getUint32(at + ICMP_EVENT_AT.bytes, true);
@@ -163,9 +159,19 @@ export class KernelFlows implements FlowTable {
     return packets;
   }
 
+  /** A walk that is under way ends with an error. Idempotent. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#changes.close();
     this.#icmpEvents.close();
+    this.#inbox.unmap();
+    this.#tally.unmap();
+  }
+
+  /** The maps are gone, and so is the memory that they shared. */
+  #refuseWhenClosed(): void {
+    if (this.#isClosed) throw new SkeinError('TABLE_CLOSED', 'the flow tables are closed');
   }
 
   #chooseBuckets(buckets: ReadonlySet<number> | undefined): void {
@@ -207,6 +213,7 @@ export class KernelFlows implements FlowTable {
 
   /** Runs an iterator over one table; gives the number of bytes that lie in `buffer`, again and again. */
   async *#chunks(program: string, family: string, buffer: Buffer): AsyncGenerator<number> {
+    this.#refuseWhenClosed();
     const table = this.#object.map(`flows${family}`);
     const link = attachMapIterator(this.#object.program(program), table.fd);
     const iterator = openIterator(link);
@@ -227,9 +234,12 @@ export class KernelFlows implements FlowTable {
     const before = this.#walking;
     this.#walking = promise;
     await before;
-    return () => {
+    const release = (): void => {
       resolve(undefined);
     };
+    if (this.#isClosed) release();
+    this.#refuseWhenClosed();
+    return release;
   }
 }
 

@@ -250,7 +250,7 @@ export class BpfMap {
 
 /** An object file on its way into the kernel: open, set sizes and pins, load, take maps and programs. */
 export class BpfObject {
-  readonly #handle: unknown;
+  #handle: unknown;
   readonly #path: string;
 
   constructor(path: string) {
@@ -298,17 +298,25 @@ export class BpfObject {
 
   /** File descriptor of a program; it belongs to the object. */
   program(name: string): number {
+    this.#refuseWhenClosed();
     const program: unknown = call.findProgram(this.#handle, name);
     if (program === null) throw new SkeinError('BPF_ENOENT', `no program ${name}`);
     return call.programFd(program) as number;
   }
 
-  /** Closes every descriptor of the object; what is pinned or attached stays. */
+  /** Closes every descriptor of the object; what is pinned or attached stays. Idempotent. */
   close(): void {
-    call.objectClose(this.#handle);
+    if (this.#handle !== undefined) call.objectClose(this.#handle);
+    this.#handle = undefined;
+  }
+
+  /** libbpf has freed it, and would read what is there now. */
+  #refuseWhenClosed(): void {
+    if (this.#handle === undefined) throw new SkeinError('BPF_CLOSED', `${this.#path} is closed`);
   }
 
   #find(name: string): unknown {
+    this.#refuseWhenClosed();
     const map: unknown = call.findMap(this.#handle, name);
     if (map === null) throw new SkeinError('BPF_ENOENT', `no map ${name} in ${this.#path}`);
     return map;
@@ -406,6 +414,13 @@ export function mapRingBuffer(map: BpfMap): {
     producer: mapMemory(map.fd, PAGE_BYTES, PAGE_BYTES + data, PROT_READ),
     dataOffset: PAGE_BYTES,
   };
+}
+
+/** The values of an array map with BPF_F_MMAPABLE, one after the other, each padded to 8 bytes. */
+export function mapArray(map: BpfMap): MappedMemory {
+  const bytes = map.maxEntries * Math.ceil(map.valueBytes / 8) * 8;
+  const pages = Math.ceil(bytes / PAGE_BYTES);
+  return mapMemory(map.fd, 0, pages * PAGE_BYTES, PROT_READ | PROT_WRITE);
 }
 
 export interface TestRun {

@@ -41,6 +41,7 @@ export class Walks {
     this.#parts = parts;
   }
 
+  /** What is under way may find that the table has gone, which is no news then. */
   stop(): void {
     this.#isStopped = true;
     this.#asked.clear();
@@ -55,6 +56,7 @@ export class Walks {
         this.#taken = { digest, atMs: clock.nowMs() };
       },
       (error: unknown) => {
+        if (this.#isStopped) return;
         counters.tableErrors += 1;
         logger.error({ problem: errorMessage(error) }, 'no digest of the flow table');
         this.#taken = { digest: undefined, atMs: clock.nowMs() };
@@ -88,6 +90,7 @@ export class Walks {
     this.#isAnswering = true;
     this.#answer(buckets)
       .catch((error: unknown) => {
+        if (this.#isStopped) return;
         this.#parts.counters.tableErrors += 1;
         const problem = errorMessage(error);
         this.#parts.logger.error({ problem }, 'could not read buckets of the flow table');
