@@ -21,24 +21,24 @@ enum counter {
 	COUNT_NEIGHBOUR_STALE, /* Packets sent by the last known MAC address while it is resolved again */
 	COUNT_CHANGE_LOST, /* Changes of flows that the peers were not told, since the buffer was full */
 	COUNT_ICMP_FORWARDED, /* ICMP errors sent to the backend whose flow they quote */
-	COUNT_FRAGMENT_FORWARDED, /* Fragments sent to the backend of their packet */
+	COUNT_FRAGMENT_FORWARDED, /* Fragments sent to the backend of their packet, or to the client of a reply */
 	COUNT_DECAPSULATED, /* Packets to a VIP taken out of a tunnel to the node itself */
 	COUNT_NAT_REPLY, /* Replies of nat and full_nat backends sent on to clients from the VIP */
 	COUNT_NAT_ERROR, /* ICMP errors about packets to nat and full_nat backends sent on to clients */
-	COUNT_TOO_BIG_ANSWERED, /* Packets that do not fit the way, of which the client was told the MTU */
+	COUNT_TOO_BIG_ANSWERED, /* Packets that do not fit the way, of which the sender was told the MTU */
 	COUNT_MSS_CLAMPED, /* SYNs whose MSS option was lowered or added */
 	COUNT_MSS_NO_ROOM, /* SYNs without an MSS option that were left so: no room for one */
 	DROP_MALFORMED, /* Headers to a VIP that contradict themselves or are cut short */
-	DROP_FRAGMENT, /* Fragments to a VIP whose first one was not seen (yet), or of ICMP */
+	DROP_FRAGMENT, /* Fragments to a VIP whose first one was not seen (yet), or of ICMP; and those of which the backend has gone */
 	DROP_IP_OPTIONS, /* IPv6 extension headers to a VIP that cannot be walked (more than 8, too long, a route not at its end) */
 	DROP_PROTOCOL, /* Neither TCP nor UDP nor ICMP that is understood, to a VIP */
 	DROP_NO_SERVICE, /* A port of a VIP on which no service is configured */
 	DROP_SOURCE_DENIED, /* New flows from sources that the service does not admit */
 	DROP_NEW_FLOWS_LIMITED, /* New flows beyond what the service takes in a second */
 	DROP_NO_BACKEND, /* New flows of a service without a backend that is up */
-	DROP_NO_SOURCE, /* The node has no address of the tunnel's or full_nat's family (set ipv4 or ipv6 of the node) */
+	DROP_NO_SOURCE, /* The node has no address of the family that a tunnel, full_nat or an answer to a nat backend needs (set ipv4 or ipv6 of the node) */
 	DROP_NO_HEADROOM, /* The driver left no room in front of the frame for another header */
-	DROP_TOO_BIG, /* Packets that do not fit the way to the backend, to which no answer may be given */
+	DROP_TOO_BIG, /* Packets that do not fit the way to the backend, or to the client of a reply, to which no answer may be given */
 	DROP_TOO_BIG_CUT, /* Packets that do not fit the way, handed to the supervisor to be cut into fragments */
 	DROP_TOO_BIG_LIMITED, /* Packets that do not fit the way, neither answered nor cut: too many at once */
 	DROP_ECHO_LIMITED, /* Echo requests to a VIP that were not answered: too many at once */

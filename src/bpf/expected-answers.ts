@@ -11,6 +11,7 @@ import {
   sumTcp,
   word,
 } from './expected-bytes.ts';
+import { addressBytes } from './packet.ts';
 
 /** The answer to an echo request: RFC 792, RFC 4443 section 4.2. */
 export function echoed(frame: Uint8Array): Uint8Array {
@@ -30,10 +31,10 @@ export function echoed(frame: Uint8Array): Uint8Array {
 }
 
 /**
- * What the client of a packet that does not fit is told: RFC 792 and RFC 1191, RFC 4443 section 3.2. It
- * comes from the VIP, and quotes no more than a router does (RFC 1812, section 4.3.2.3; RFC 4443, 2.4 (c)).
+ * What the sender of a packet that does not fit is told: RFC 792 and RFC 1191, RFC 4443 section 3.2. It
+ * comes from where the packet went, the VIP, unless `from` says otherwise, and quotes no more than a router does (RFC 1812, section 4.3.2.3; RFC 4443, 2.4 (c)).
  */
-export function tooBigAnswer(frame: Uint8Array, mtu: number): Uint8Array {
+export function tooBigAnswer(frame: Uint8Array, mtu: number, from?: string): Uint8Array {
   const { l3, end, isIpv6: isSix } = read(frame);
   const room = isSix ? 1280 - 48 : 576 - 28;
   // Whole words of 32 bits.
@@ -43,7 +44,7 @@ export function tooBigAnswer(frame: Uint8Array, mtu: number): Uint8Array {
   const width = isSix ? 16 : 4;
   const source = l3 + (isSix ? 8 : 12);
   const ends = [
-    frame.subarray(source + width, source + 2 * width),
+    from === undefined ? frame.subarray(source + width, source + 2 * width) : addressBytes(from),
     frame.subarray(source, source + width),
   ];
   const header = isSix

@@ -9,6 +9,7 @@ import type { BackendState } from '../model/service.ts';
 import { IPV4, IPV6, PLANS, type Plan } from './fixture-network.ts';
 import { mended, packetOf, TUNNEL_KINDS, tunnelled, withTos } from './fixture-tunnels.ts';
 import { service } from './fixture.ts';
+import { fragmentsOf } from './packet-fragments.ts';
 import { ECHO, ethernet, icmp, ip, patched, PROTOCOL, tagged, tcp, udp } from './packet.ts';
 
 const QUIC_PORT = 443;
@@ -284,8 +285,26 @@ function answers(plan: Plan): Uint8Array[] {
       tcp({ ...ends, flags: 'A', payload }),
       udp({ ...ends, payload }),
       icmp({ source: plan.stranger, destination, type, payload: quote }),
+      ...fragmentsOf(udp({ ...ends, payload: bytesOf(101, n) }), [40, 32], n),
+      ...longAnswers(plan, ends, n),
     ];
   }).flat();
+}
+
+/** Behind extension headers or options, and too big for the way to the client. */
+function longAnswers(plan: Plan, ends: Parameters<typeof udp>[0], n: number): Uint8Array[] {
+  const payload = bytesOf(BIG[n % BIG.length] ?? 0, n);
+  const options = Uint8Array.of(7, 7, 4, 0, 0, 0, 0, 0);
+  const more = plan.family === 'ipv4' ? { options } : { extensions: [0, 60] };
+  const [first, later] = fragmentsOf(udp({ ...ends, payload: bytesOf(1700, n) }), [1600], n);
+  const dontFragment = n % 3 !== 0;
+  return [
+    tcp({ ...ends, ...more, flags: 'A', payload: bytesOf(20, n) }),
+    udp({ ...ends, ...more, payload: bytesOf(21, n) }),
+    tcp({ ...ends, flags: 'A', payload, dontFragment }),
+    udp({ ...ends, payload, dontFragment }),
+    ...(first && later ? [first, later] : []),
+  ];
 }
 
 /** Tunnels that end at the node, and at a stranger's: packets to VIPs and to others are in them. */

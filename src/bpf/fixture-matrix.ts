@@ -208,13 +208,18 @@ const ERRORS = {
 /** As little as a router may quote: the IP header and eight bytes. */
 const LEAST = { ipv4: 28, ipv6: 48 };
 
-/** What comes from a backend of nat and full_nat, and errors about what it got, to whom it takes for the client. */
-export function replies(
-  protocol: 'tcp' | 'udp',
-  from: End,
-  to: End,
-  plan: Plan,
-): Pick<Case, 'kind' | 'frame'>[] {
+/** Goes on to the client, or is answered with an MTU, or passes as it came, or is dropped under this name. */
+export interface Reply {
+  readonly kind: string;
+  readonly frame: Uint8Array;
+  readonly outcome: 'returned' | 'told' | 'passed' | { readonly drop: string };
+}
+
+/**
+ * What comes from a backend of nat and full_nat, and errors about what it got, to whom it takes for the
+ * client; in this order, since first fragments teach.
+ */
+export function replies(protocol: 'tcp' | 'udp', from: End, to: End, plan: Plan): Reply[] {
   const ends = { source: from.address, sport: from.port, destination: to.address, dport: to.port };
   const asked = { source: to.address, sport: to.port, destination: from.address, dport: from.port };
   const payload = bytesOf(101);
@@ -226,16 +231,19 @@ export function replies(
     ? [
         { kind: 'SYN and ACK', frame: tcp({ ...ends, flags: 'SA' }) },
         { kind: 'data', frame: tcp({ ...ends, flags: 'PA', payload }) },
-        // Behind IPv6 extension headers, replies are not looked for.
-        ...(plan.family === 'ipv4'
-          ? [{ kind: 'options', frame: tcp({ ...ends, ...optionsOf(plan), flags: 'A', payload }) }]
-          : []),
+        { kind: 'options', frame: tcp({ ...ends, ...optionsOf(plan), flags: 'A', payload }) },
         { kind: 'FIN', frame: tcp({ ...ends, flags: 'FA', ttl: 2 }) },
       ]
     : [
         { kind: 'a datagram', frame: udp({ ...ends, payload }) },
         { kind: 'without a checksum', frame: udp({ ...ends, payload, checksum: false }) },
+        { kind: 'a checksum of all ones', frame: allOnes(ends) },
+        { kind: 'options', frame: udp({ ...ends, ...optionsOf(plan), payload }) },
       ];
+  const long = (bytes: number, dontFragment: boolean) => {
+    const fields = { ...ends, payload: bytesOf(bytes), dontFragment };
+    return isTcp ? tcp({ ...fields, flags: 'PA' }) : udp(fields);
+  };
   const messages = ERRORS[plan.family].flatMap(([type, code, rest]) =>
     [plan.stranger, from.address].flatMap((source) =>
       [quote, quote.slice(0, LEAST[plan.family])].map((cut) => {
@@ -245,7 +253,22 @@ export function replies(
       }),
     ),
   );
-  return [...answers, ...messages];
+  return [
+    ...[...answers, ...messages].map((each): Reply => ({ ...each, outcome: 'returned' })),
+    ...partsOfReply(long(150, false)),
+    ...tooBig(plan, (dontFragment) => long(TOO_BIG, dontFragment)).map(replyOf),
+  ];
+}
+
+function partsOfReply(frame: Uint8Array): Reply[] {
+  return parts(frame).map(({ kind, frame: part, outcome }) => {
+    return { kind, frame: part, outcome: outcome === 'forwarded' ? 'returned' : 'passed' };
+  });
+}
+
+function replyOf({ kind, frame, outcome }: Pick<Case, 'kind' | 'frame' | 'outcome'>): Reply {
+  if (outcome === 'forwarded' || outcome === 'echoed') throw new TypeError(`${kind}: ${outcome}`);
+  return { kind, frame, outcome };
 }
 
 /** From a router on the way to the client, about what a backend sent to it. */

@@ -91,7 +91,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pkt,
 	if (why)
 		return drop(why);
 	if (pkt->frame_bytes > local->frame_bytes_max)
-		return too_big(ctx, pkt, local);
+		return too_big(ctx, pkt, local, NULL);
 	if (pkt->tcp_flags & TCP_SYN && backend->mss_max) {
 		why = mss_clamp(ctx, pkt, backend, local);
 		if (why)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Fragments to a VIP (RFC 791, RFC 8200). The first one has ports: it is a packet of its flow, and
- * teaches where the others go, which have none. Never holds a packet back: one whose first
- * fragment was not seen yet is dropped. Also what is behind extension headers is found here.
+ * Fragments to a VIP, and of replies (RFC 791, RFC 8200). The first one has ports: it is a packet of its
+ * flow, and teaches where the others go, which have none. Never holds a packet back: one to a VIP whose
+ * first fragment was not seen yet is dropped. Also what is behind extension headers is found here.
  */
 #ifndef SKEIN_FRAGMENT_H
 #define SKEIN_FRAGMENT_H
@@ -145,11 +145,26 @@ static __always_inline void fragment_key_of(struct fragment_key *key, const stru
 	key->l4_proto = pkt->key4.l4_proto;
 }
 
-/* The first fragment went where its flow goes: the others shall follow. */
-__noinline int fragment_teach(const struct packet *pkt, __be32 id_be)
+/* The others shall take this packet's flow for theirs. Of a reply no backend need be known. */
+static __always_inline int fragment_remember(const struct packet *pkt, __be32 id_be, __u32 backend,
+					     __u16 generation)
 {
 	struct fragment_key key = {};
 	struct fragment fragment = {};
+
+	fragment.backend = backend;
+	fragment.generation = generation;
+	fragment.seen_ms = clock_now_ms();
+	fragment.sport_be = packet_sport_be(pkt);
+	fragment.dport_be = packet_dport_be(pkt);
+	fragment.l4_proto = packet_l4_proto(pkt);
+	fragment_key_of(&key, pkt, id_be);
+	return bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
+}
+
+/* The first fragment went where its flow goes: the others shall follow. */
+__noinline int fragment_teach(const struct packet *pkt, __be32 id_be)
+{
 	struct flow *flow;
 
 	if (!pkt)
@@ -157,14 +172,20 @@ __noinline int fragment_teach(const struct packet *pkt, __be32 id_be)
 	flow = flow_of_any_age(pkt);
 	if (!flow)
 		return -1;
-	fragment.backend = flow->backend;
-	fragment.generation = flow->generation;
-	fragment.seen_ms = clock_now_ms();
-	fragment.sport_be = packet_sport_be(pkt);
-	fragment.dport_be = packet_dport_be(pkt);
-	fragment.l4_proto = packet_l4_proto(pkt);
+	return fragment_remember(pkt, id_be, flow->backend, flow->generation);
+}
+
+/* What the first one taught; NULL: it was not seen, or is too old to be of this packet. */
+static __always_inline struct fragment *fragment_find(const struct packet *pkt, __be32 id_be)
+{
+	struct fragment_key key = {};
+	struct fragment *fragment;
+
 	fragment_key_of(&key, pkt, id_be);
-	return bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
+	fragment = bpf_map_lookup_elem(&fragments, &key);
+	if (!fragment || clock_now_ms() - fragment->seen_ms > FRAGMENT_FRESH_MS)
+		return NULL;
+	return fragment;
 }
 
 /* The key becomes that of the flow, so that the way is that of the flow throughout. */
@@ -183,7 +204,6 @@ static __always_inline void fragment_take_flow(struct packet *pkt, const struct 
 
 __noinline int fragment_follow(struct xdp_md *ctx, struct packet *pkt, __be32 id_be)
 {
-	struct fragment_key key = {};
 	struct fragment *fragment;
 	struct backend *backend;
 	__u32 index;
@@ -192,9 +212,8 @@ __noinline int fragment_follow(struct xdp_md *ctx, struct packet *pkt, __be32 id
 		return drop(DROP_INTERNAL);
 	if (pkt->part != PART_LATER)
 		return drop(DROP_FRAGMENT);
-	fragment_key_of(&key, pkt, id_be);
-	fragment = bpf_map_lookup_elem(&fragments, &key);
-	if (!fragment || clock_now_ms() - fragment->seen_ms > FRAGMENT_FRESH_MS)
+	fragment = fragment_find(pkt, id_be);
+	if (!fragment)
 		return drop(DROP_FRAGMENT);
 	index = fragment->backend;
 	backend = bpf_map_lookup_elem(&backends, &index);

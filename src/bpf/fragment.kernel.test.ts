@@ -3,14 +3,14 @@ import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { FORWARDING_MODES, type ForwardingMode } from '../model/forwarding.ts';
 import type { L4Protocol } from '../model/service.ts';
+import { forgetFragments, fragmentEntries, makeFragmentsOld } from './fixture-fragments.ts';
 import { IPV4, IPV6, PLANS, type Plan } from './fixture-network.ts';
-import { Fixture, kernelNowMs, sentTo, service, towards } from './fixture.ts';
+import { Fixture, sentTo, service, towards } from './fixture.ts';
 import { fragmentsOf, reassembled } from './packet-fragments.ts';
 import { decode, ECHO, ETHERNET_BYTES, icmp, ip, patched, PROTOCOL, tcp, udp } from './packet.ts';
 
 const SEED = 20260612;
 const FRAGMENTS_MAX = 16384;
-const FRESH_MS = 30_000;
 
 let fixture: Fixture;
 
@@ -22,31 +22,9 @@ afterAll(async () => {
 });
 afterEach(async () => {
   fixture.forgetFlows();
-  forgetFragments();
+  forgetFragments(fixture);
   await fixture.program();
 });
-
-interface FragmentEntry {
-  readonly key: Uint8Array;
-  readonly value: Uint8Array;
-}
-
-function fragmentEntries(): FragmentEntry[] {
-  const map = fixture.map('fragments');
-  const entries: FragmentEntry[] = [];
-  map.readAll((keys, values, count) => {
-    for (let i = 0; i < count; i += 1) {
-      const at = (view: DataView, bytes: number) =>
-        new Uint8Array(view.buffer, view.byteOffset + i * bytes, bytes).slice();
-      entries.push({ key: at(keys, map.keyBytes), value: at(values, map.valueBytes) });
-    }
-  });
-  return entries;
-}
-
-function forgetFragments(): void {
-  for (const { key } of fragmentEntries()) fixture.map('fragments').delete(key);
-}
 
 const payload = Uint8Array.from({ length: 100 }, (_, i) => i);
 
@@ -219,10 +197,7 @@ describe.each(PLANS)('$family', (plan) => {
     await program(plan);
     const [first, second] = fragmentsOf(whole(plan, 'udp'), [32]);
     fixture.send(first!);
-    const [entry] = fragmentEntries();
-    const aged = entry!.value.slice();
-    new DataView(aged.buffer).setUint32(4, (kernelNowMs() - FRESH_MS - 1000) >>> 0, true);
-    fixture.map('fragments').update(entry!.key, aged);
+    makeFragmentsOld(fixture);
     expect(fixture.send(second!)).toMatchObject({ verdict: 'DROP', counted: { fragment: 1 } });
   });
 
@@ -239,7 +214,7 @@ describe.each(PLANS)('$family', (plan) => {
     const [first, second] = fragmentsOf(whole(plan, 'udp'), [32]);
     expect(fixture.send(first!).counted).toEqual({ no_backend: 1 });
     expect(fixture.send(second!).counted).toEqual({ fragment: 1 });
-    expect(fragmentEntries()).toEqual([]);
+    expect(fragmentEntries(fixture)).toEqual([]);
   });
 
   test('a flood of first fragments is bounded, and leaves established flows alone', async () => {
@@ -250,7 +225,7 @@ describe.each(PLANS)('$family', (plan) => {
       const [first] = fragmentsOf(whole(plan, 'udp', 1024 + (id % 60000)), [32], id);
       fixture.run(first!);
     }
-    expect(fragmentEntries().length).toBeLessThanOrEqual(FRAGMENTS_MAX);
+    expect(fragmentEntries(fixture).length).toBeLessThanOrEqual(FRAGMENTS_MAX);
     expect(fixture.established()).toMatchObject([{ sport: 40000 }]);
   });
 

@@ -27,17 +27,21 @@ static __always_inline int not_for_a_vip(struct xdp_md *ctx, const struct packet
 		return VERDICT_TUNNEL;
 	if (probe_expected(cfg, pkt))
 		return probe_return(ctx, pkt, cfg);
-	return cfg->features & FEATURES_NAT ? nat_reply(ctx, pkt) : pass();
+	return cfg->features & FEATURES_NAT ? nat_reply(ctx, pkt, 0) : pass();
 }
 
-/* The same of frames that carry no flow: echo replies are answers to checks, errors may be of nat. */
-static __always_inline int not_a_flow_to_others(struct xdp_md *ctx, const struct packet *pkt,
+/* The same of other frames: echo replies are answers to checks, the rest may be of nat. */
+static __always_inline int not_a_flow_to_others(struct xdp_md *ctx, struct packet *pkt,
 						const struct settings *cfg)
 {
 	if (pkt->kind == PACKET_ECHO_REPLY)
 		return not_for_a_vip(ctx, pkt, cfg);
-	if (cfg->features & FEATURES_NAT && pkt->kind == PACKET_ICMP_ERROR)
+	if (!(cfg->features & FEATURES_NAT))
+		return pass();
+	if (pkt->kind == PACKET_ICMP_ERROR)
 		return nat_error(ctx, pkt);
+	if (pkt->kind == PACKET_EXTENSIONS || pkt->kind == PACKET_FRAGMENT)
+		return nat_revealed(ctx, pkt);
 	return pass();
 }
 
@@ -191,9 +195,11 @@ static __always_inline int balance_revealed(struct xdp_md *ctx, const struct pac
 {
 	int verdict = balance_unusual(ctx, pkt);
 
-	if (pkt->part == PART_FIRST && verdict != XDP_DROP) {
+	/* Also of one that is dropped: it may come again in parts, and the others may fit. */
+	if (pkt->part == PART_FIRST) {
 		fragment_teach(pkt, fragment_id_be);
-		count(COUNT_FRAGMENT_FORWARDED);
+		if (verdict != XDP_DROP)
+			count(COUNT_FRAGMENT_FORWARDED);
 	}
 	return verdict;
 }

@@ -187,12 +187,15 @@ struct fragment_key {
 	__u8 reserved[3];
 };
 
+#define FRAGMENT_OF_REPLY 0
+
 /* What its first fragment taught: the backend, and the flow that it is of. */
 struct fragment {
 	__u32 backend;
 	__u32 seen_ms;
 	__be16 sport_be;
 	__be16 dport_be;
+	/* Of the backend; or FRAGMENT_OF_REPLY, which no backend has. */
 	__u16 generation;
 	__u8 l4_proto;
 	__u8 reserved;

@@ -10,7 +10,16 @@ import { NAT_MODES, TUNNEL_MODES } from '../model/forwarding.ts';
 import { clamped, echoed, tooBigAnswer } from './expected-answers.ts';
 import { read, word } from './expected-bytes.ts';
 import { forwarded, mtuOf, returned, type Way } from './expected.ts';
-import { cases, CLIENT_PORT, PORT, replies, synsOf, type Case } from './fixture-matrix.ts';
+import { forgetFragments } from './fixture-fragments.ts';
+import {
+  cases,
+  CLIENT_PORT,
+  PORT,
+  replies,
+  synsOf,
+  type Case,
+  type Reply,
+} from './fixture-matrix.ts';
 import { backendMac, PLANS, ROUTER_MAC, type Plan } from './fixture-network.ts';
 import { Capture } from './fixture-pcap.ts';
 import { Fixture, service, type Outcome, type Run } from './fixture.ts';
@@ -32,6 +41,8 @@ const ETHER_TYPES = { 4: 0x0800, 6: 0x86dd } as Readonly<Record<number, number>>
 const GUE_BYTES = 12;
 const DSCP = 11;
 const BACKEND_PORT = 8282;
+/** What the way to the client takes. */
+const WIRE_BYTES = 1500;
 
 const PROTOCOLS = ['tcp', 'udp', 'icmp'] as const;
 
@@ -255,13 +266,32 @@ describe.each(waysBack)('back by $mode of $plan.family', ({ mode, plan }) => {
 
   test.each(['tcp', 'udp'] as const)('%s', (protocol) => {
     fixture.forgetFlows();
-    const rows = replies(protocol, backend, open(protocol), plan).map(({ kind, frame }) => {
-      const { verdict, frame: sent } = record(`back by ${mode}, ${protocol}: ${kind}`, frame);
-      const must = { verdict: 'TX', counted: {}, frame: hex(returned(frame, to)) };
-      return [kind, { verdict, counted: {}, frame: hex(sent) }, must] as const;
+    forgetFragments(fixture);
+    fixture.fillCpuBuckets();
+    const rows = replies(protocol, backend, open(protocol), plan).map((reply) => {
+      const outcome = record(`back by ${mode}, ${protocol}: ${reply.kind}`, reply.frame);
+      const counted = reply.outcome === 'returned' ? {} : { ...outcome.counted };
+      const frame = outcome.verdict === 'DROP' ? undefined : hex(outcome.frame);
+      const seen = { verdict: outcome.verdict, counted, frame };
+      return [reply.kind, seen, wantedBack(reply)] as const;
     });
     expectEqual(rows);
   });
+
+  function wantedBack({ frame, outcome }: Reply): Seen {
+    switch (outcome) {
+      case 'returned':
+        return { verdict: 'TX', counted: {}, frame: hex(returned(frame, to)) };
+      case 'told': {
+        const answer = hex(tooBigAnswer(frame, WIRE_BYTES, plan.node));
+        return { verdict: 'TX', counted: { too_big_answered: 1 }, frame: answer };
+      }
+      case 'passed':
+        return { verdict: 'PASS', counted: { passed: 1 }, frame: hex(frame) };
+      default:
+        return { verdict: 'DROP', counted: { [outcome.drop]: 1 }, frame: undefined };
+    }
+  }
 });
 
 describe('tshark', () => {

@@ -9,8 +9,10 @@
 #define SKEIN_NAT_RETURN_H
 
 #include "forward.h"
+#include "fragment.h"
 #include "icmp.h"
 #include "nat.h"
+#include "too_big.h"
 
 /* No counter of a drop: the packet is not ours. */
 #define NOT_OURS (-1)
@@ -184,19 +186,45 @@ static __always_inline int begin_return(struct xdp_md *ctx, const struct packet 
 	return spend_ttl(ctx, pkt->is_ipv6) ? DROP_TTL : 0;
 }
 
-/* TCP or UDP to no VIP: a reply of a backend, or nothing of ours. */
-__noinline int nat_reply(struct xdp_md *ctx, const struct packet *pkt)
+/*
+ * A first fragment of a reply teaches the others where it goes, wherever that is. One of anything else
+ * lets them pass, if a reply had the same identification before.
+ */
+__noinline int nat_teach(const struct packet *pkt, __be32 fragment_id_be, bool is_reply)
+{
+	struct fragment_key key = {};
+
+	if (!pkt)
+		return -1;
+	if (is_reply)
+		return fragment_remember(pkt, fragment_id_be, BACKEND_NONE, FRAGMENT_OF_REPLY);
+	if (!fragment_find(pkt, fragment_id_be))
+		return 0;
+	fragment_key_of(&key, pkt, fragment_id_be);
+	return bpf_map_delete_elem(&fragments, &key);
+}
+
+/*
+ * TCP or UDP to no VIP: a reply of a backend, or nothing of ours. `fragment_id_be`: of which packet it
+ * is a fragment, if it is one. A later one is ours, as the first has said.
+ */
+__noinline int nat_reply(struct xdp_md *ctx, const struct packet *pkt, __be32 fragment_id_be)
 {
 	struct nat_scratch *s = nat_scratch_get();
+	struct settings *cfg = settings_get();
 	int why;
 
-	if (!s || !pkt)
+	if (!s || !cfg || !pkt)
 		return drop(DROP_INTERNAL);
 	why = nat_find(pkt, &s->back);
+	if (pkt->part == PART_FIRST)
+		nat_teach(pkt, fragment_id_be, why != NOT_OURS);
 	if (why == NOT_OURS)
-		return pass();
+		return pkt->part == PART_LATER ? drop(DROP_FRAGMENT) : pass();
 	if (!why)
 		why = begin_return(ctx, pkt, &s->hop, &s->back.client);
+	if (why == DROP_TOO_BIG)
+		return too_big(ctx, pkt, &s->hop, own_address(cfg, pkt));
 	if (why)
 		return drop(why);
 	s->ends.saddr = s->back.vip;
@@ -206,6 +234,8 @@ __noinline int nat_reply(struct xdp_md *ctx, const struct packet *pkt)
 	if (rewrite_ends(ctx, pkt, &s->ends))
 		return drop(DROP_INTERNAL);
 	count(COUNT_NAT_REPLY);
+	if (pkt->part)
+		count(COUNT_FRAGMENT_FORWARDED);
 	return transmit_tagged(ctx, &s->hop);
 }
 
@@ -241,6 +271,31 @@ __noinline int nat_error(struct xdp_md *ctx, const struct packet *pkt)
 		return drop(DROP_INTERNAL);
 	count(COUNT_NAT_ERROR);
 	return transmit_tagged(ctx, &s->hop);
+}
+
+/*
+ * To no VIP, and behind IPv6 extension headers or in fragments. A later fragment whose first one was
+ * not seen could be anything of the backend's own, so it passes.
+ */
+__noinline int nat_revealed(struct xdp_md *ctx, struct packet *pkt)
+{
+	struct fragment *fragment;
+	__be32 fragment_id_be = 0;
+
+	if (!pkt)
+		return drop(DROP_INTERNAL);
+	pkt->kind = reveal(ctx, pkt, &fragment_id_be);
+	if (pkt->kind == PACKET_FLOW)
+		return nat_reply(ctx, pkt, fragment_id_be);
+	if (pkt->kind == PACKET_ICMP_ERROR)
+		return nat_error(ctx, pkt);
+	if (pkt->kind != PACKET_FRAGMENT || pkt->part != PART_LATER)
+		return pass();
+	fragment = fragment_find(pkt, fragment_id_be);
+	if (!fragment || fragment->generation != FRAGMENT_OF_REPLY)
+		return pass();
+	fragment_take_flow(pkt, fragment);
+	return nat_reply(ctx, pkt, fragment_id_be);
 }
 
 #endif

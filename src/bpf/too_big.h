@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Packets that do not fit the way to their backend. What must not be fragmented is answered with the
- * MTU, as a router does (RFC 1191, RFC 4443 section 3.2); IPv4 without DF goes to the supervisor,
- * which cuts it, since XDP cannot make two frames of one. Never answers what must not be answered
- * (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)), and never more often than its bucket allows.
+ * Packets that do not fit the way to their backend, and replies of nat that do not fit the way to their
+ * client. What must not be fragmented is answered with the MTU, as a router does (RFC 1191, RFC 4443
+ * section 3.2); IPv4 without DF goes to the supervisor, which cuts it, since XDP cannot make two frames
+ * of one. Never answers what must not be answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)), and
+ * never more often than its bucket allows.
  */
 #ifndef SKEIN_TOO_BIG_H
 #define SKEIN_TOO_BIG_H
@@ -92,11 +93,12 @@ static __always_inline void put_answer_macs(struct ethhdr *eth, const struct eth
 }
 
 /*
- * The source is the VIP. A firewall before the client knows it, since the client speaks to it; an
- * address of the node may be private, filtered on the way, or of another family. Global functions,
+ * The source is the VIP, where `from` is NULL. A firewall before the client knows it, since the client
+ * speaks to it; an address of the node may be private, filtered on the way, or of another family. A
+ * backend is told from the node's own address, since it knows nothing of the VIP. Global functions,
  * here and below, so that the verifier walks through the sum once and not for each caller.
  */
-__noinline int answer4(struct xdp_md *ctx, __u32 mtu)
+__noinline int answer4(struct xdp_md *ctx, __u32 mtu, const struct ip_address *from)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct iphdr *ip = data + sizeof(struct ethhdr);
@@ -132,7 +134,7 @@ __noinline int answer4(struct xdp_md *ctx, __u32 mtu)
 	ip->ttl = ANSWER_TTL;
 	ip->protocol = IPPROTO_ICMP;
 	ip->check = 0;
-	ip->saddr = asked.daddr;
+	ip->saddr = from ? ipv4_of(from) : asked.daddr;
 	ip->daddr = asked.saddr;
 	ip->check = ~csum_fold(sum_words(0, ip, sizeof(*ip) / 4));
 	icmp->type = ICMP4_UNREACHABLE;
@@ -143,7 +145,7 @@ __noinline int answer4(struct xdp_md *ctx, __u32 mtu)
 	return XDP_TX;
 }
 
-__noinline int answer6(struct xdp_md *ctx, __u32 mtu)
+__noinline int answer6(struct xdp_md *ctx, __u32 mtu, const struct ip_address *from)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *ip6 = data + sizeof(struct ethhdr);
@@ -172,7 +174,10 @@ __noinline int answer6(struct xdp_md *ctx, __u32 mtu)
 	ip6->payload_len = bpf_htons(sizeof(*icmp) + QUOTE6_BYTES);
 	ip6->nexthdr = IPPROTO_ICMPV6;
 	ip6->hop_limit = ANSWER_TTL;
-	ip6->saddr = asked.daddr;
+	if (from)
+		__builtin_memcpy(&ip6->saddr, from, sizeof(ip6->saddr));
+	else
+		ip6->saddr = asked.daddr;
 	ip6->daddr = asked.saddr;
 	icmp->type = ICMP6_PACKET_TOO_BIG;
 	icmp->code = 0;
@@ -207,11 +212,22 @@ static __always_inline int hand_over(struct xdp_md *ctx, const struct packet *pk
 	return drop(DROP_TOO_BIG_CUT);
 }
 
-static __always_inline int too_big4(struct xdp_md *ctx, const struct packet *pkt, __u32 bytes_max)
+/* May this packet be answered now? 0, or the counter under which it is to be dropped. */
+static __always_inline int answer_refused(const struct ip_address *from)
+{
+	if (from && is_unset(from))
+		return DROP_NO_SOURCE;
+	return cpu_allows(BUCKET_TOO_BIG, TOO_BIG_PER_SECOND, TOO_BIG_BURST) ? 0 :
+									       DROP_TOO_BIG_LIMITED;
+}
+
+static __always_inline int too_big4(struct xdp_md *ctx, const struct packet *pkt, __u32 bytes_max,
+				    const struct ip_address *from)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct iphdr *ip = data + sizeof(struct ethhdr);
 	__u32 bytes;
+	int why;
 
 	if ((void *)(ip + 1) > end)
 		return drop(DROP_INTERNAL);
@@ -224,20 +240,23 @@ static __always_inline int too_big4(struct xdp_md *ctx, const struct packet *pkt
 	if (ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET) || !is_host4(ip->saddr) ||
 	    !sent_to_one(data))
 		return drop(DROP_TOO_BIG);
-	if (!cpu_allows(BUCKET_TOO_BIG, TOO_BIG_PER_SECOND, TOO_BIG_BURST))
-		return drop(DROP_TOO_BIG_LIMITED);
+	why = answer_refused(from);
+	if (why)
+		return drop(why);
 	count(COUNT_TOO_BIG_ANSWERED);
-	return answer4(ctx, bytes_max);
+	return answer4(ctx, bytes_max, from);
 }
 
 /*
  * A host need not send less than 1,280 bytes whatever it is told, so a way on which that does not
  * fit cannot carry IPv6: it is named by 1,280, and what is no longer than that is dropped.
  */
-static __always_inline int too_big6(struct xdp_md *ctx, const struct packet *pkt, __u32 bytes_max)
+static __always_inline int too_big6(struct xdp_md *ctx, const struct packet *pkt, __u32 bytes_max,
+				    const struct ip_address *from)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *ip6 = data + sizeof(struct ethhdr);
+	int why;
 
 	if ((void *)(ip6 + 1) > end)
 		return drop(DROP_INTERNAL);
@@ -246,14 +265,16 @@ static __always_inline int too_big6(struct xdp_md *ctx, const struct packet *pkt
 	if (sizeof(*ip6) + bpf_ntohs(ip6->payload_len) <= bytes_max || !is_host6(&ip6->saddr) ||
 	    !sent_to_one(data))
 		return drop(DROP_TOO_BIG);
-	if (!cpu_allows(BUCKET_TOO_BIG, TOO_BIG_PER_SECOND, TOO_BIG_BURST))
-		return drop(DROP_TOO_BIG_LIMITED);
+	why = answer_refused(from);
+	if (why)
+		return drop(why);
 	count(COUNT_TOO_BIG_ANSWERED);
-	return answer6(ctx, bytes_max);
+	return answer6(ctx, bytes_max, from);
 }
 
+/* `from`: who answers; NULL: the destination of the packet. */
 static __noinline int too_big(struct xdp_md *ctx, const struct packet *pkt,
-			      const struct backend_local *local)
+			      const struct backend_local *local, const struct ip_address *from)
 {
 	__u32 bytes_max;
 	int verdict;
@@ -265,7 +286,8 @@ static __noinline int too_big(struct xdp_md *ctx, const struct packet *pkt,
 	    local->frame_bytes_max < sizeof(struct ethhdr))
 		return drop(DROP_TOO_BIG);
 	bytes_max = local->frame_bytes_max - sizeof(struct ethhdr);
-	verdict = pkt->is_ipv6 ? too_big6(ctx, pkt, bytes_max) : too_big4(ctx, pkt, bytes_max);
+	verdict = pkt->is_ipv6 ? too_big6(ctx, pkt, bytes_max, from) :
+				 too_big4(ctx, pkt, bytes_max, from);
 	return verdict == XDP_TX ? answer(ctx, pkt) : verdict;
 }
 

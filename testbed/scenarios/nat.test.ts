@@ -1,8 +1,8 @@
 /**
  * Goal: backends that know nothing of the VIP, on ports of their own, serve its clients. Method: nat
  * with the backends' route to the client through one balancer, and full_nat beside it, in both
- * families; what backends see, whole downloads and uploads, path-MTU errors; then the balancer dies
- * that the requests take while the replies take another one.
+ * families; what backends see, whole downloads and uploads, fragments, path-MTU errors; then the
+ * balancer dies that the requests take while the replies take another one.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SkeinError } from '../../src/lib/errors.ts';
@@ -24,6 +24,8 @@ const LONG_DOWNLOAD_BYTES = 100_000_000;
 const UPLOAD_BYTES = 4_000_000;
 const MTU_BYTES = 1280;
 const HELD = 100;
+/** Of three fragments in the end, the requests as well as the answers. */
+const FRAGMENTED = { count: 50, bytesMax: 4000 };
 
 /** Ports of the VIP: none is what the backends listen on. */
 const PORTS = {
@@ -142,33 +144,65 @@ scenario('nat', () => {
       const report = await testbed.client.datagrams({ host, port: PORTS[mode].udp });
       expect(report).toMatchObject({ sent: 100, answered: 100, lost: 0 });
     });
+
+    test('datagrams in fragments come back whole', async () => {
+      const host = vipOf(testbed, family);
+      // The router hashes ports, and later fragments have none.
+      await routeThrough(testbed, host, testbed.node(2).site);
+      const to = { host, port: PORTS[mode].udp };
+      const report = await testbed.client.datagrams({ ...to, ...FRAGMENTED });
+      await routeByBgp(testbed, host);
+      expect(report).toMatchObject({ answered: FRAGMENTED.count, lost: 0, errors: {} });
+      expect(report.bytesMax).toBeGreaterThanOrEqual(FRAGMENTED.bytesMax);
+    });
   });
 
   test('replies of nat come through another node than requests', async () => {
     const vip = vipOf(testbed, 'ipv4');
     await routeThrough(testbed, vip, testbed.node(2).site);
-    const before = await replies(testbed);
+    const before = await counted(testbed, 'nat_reply');
     const combination = { family: 'ipv4', mode: 'nat' } as const;
     const report = await testbed.client.requests({ url: url(combination), count: 50 });
     expect(report).toMatchObject({ sent: 50, ok: 50 });
-    const after = await replies(testbed);
+    const after = await counted(testbed, 'nat_reply');
     await routeByBgp(testbed, vip);
     expect(after[0]! - before[0]!).toBeGreaterThanOrEqual(100);
     expect(after[1]! - before[1]!).toBe(0);
   });
 
   test.each(combinations())('a narrow way to the client, $mode, $family', async (each) => {
-    const { router, backends } = testbed.topology;
+    const { router } = testbed.topology;
     await inside(router, `ip link set client mtu ${MTU_BYTES}`);
+    await downloadAnew(each);
+    await inside(router, 'ip link set client mtu 1500');
+  });
+
+  test.each(combinations())('a narrow way behind the nodes, $mode, $family', async (each) => {
+    const { router, nodes } = testbed.topology;
+    const change = async (how: 'add' | 'del') => {
+      const script = `ip -4 route ${how} 10.83.0.0/24 via ${router.ipv4} mtu lock ${MTU_BYTES}
+        ip -6 route ${how} fd83::/64 via ${router.ipv6} mtu lock ${MTU_BYTES}`;
+      await Promise.all(nodes.map((node) => inside(node, script)));
+    };
+    const before = sumOf(await counted(testbed, 'too_big_answered'));
+    await change('add');
+    await downloadAnew(each);
+    await change('del');
+    expect(sumOf(await counted(testbed, 'too_big_answered'))).toBeGreaterThan(before);
+  });
+
+  /** From backends that remember nothing of the way to the client. */
+  async function downloadAnew(each: Combination): Promise<void> {
     const noProbing = 'echo 0 > /proc/sys/net/ipv4/tcp_mtu_probing';
     const forget = 'ip -4 route flush cache; ip -6 route flush cache';
-    for (const backend of backends) await inside(backend, `${noProbing}; ${forget}`);
+    for (const backend of testbed.topology.backends) {
+      await inside(backend, `${noProbing}; ${forget}`);
+    }
     const download = await testbed.client.download({ url: url(each) });
     download.start();
     await untilDone(download);
     await download.stop();
-    await inside(router, 'ip link set client mtu 1500');
-  });
+  }
 
   test.each(FAMILIES)(
     'connections of nat outlive the node of their requests: %s',
@@ -237,17 +271,21 @@ async function untilDone(download: Download): Promise<void> {
   );
 }
 
-/** Replies that each node has translated. */
-async function replies(testbed: Testbed): Promise<readonly number[]> {
+/** What each node has counted under this name. */
+async function counted(testbed: Testbed, counter: string): Promise<readonly number[]> {
   const nowMs = Date.now();
   return Promise.all(
     testbed.nodes.map(async (node) => {
       const { counters } = await node.untilSnapshot('a new snapshot', ({ takenAtMs }) => {
         return takenAtMs >= nowMs;
       });
-      return counters.find(({ name }) => name === 'nat_reply')?.value ?? NaN;
+      return counters.find(({ name }) => name === counter)?.value ?? NaN;
     }),
   );
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 async function inside({ namespace }: { readonly namespace: string }, script: string) {
