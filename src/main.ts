@@ -6,6 +6,7 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { addBackendCommand } from './cli/backend-command.ts';
 import { addDoctor } from './cli/backend-doctor.ts';
+import { addBackendKey } from './cli/backend-key.ts';
 import { addBackendReport } from './cli/backend-report.ts';
 import { checkConfig } from './cli/check.ts';
 import { detachNode } from './cli/detach.ts';
@@ -84,6 +85,7 @@ function commandLine(setExitCode: (code: number) => void): Command {
     .action(detachNode);
   const backend = addBackendCommand(program);
   addBackendReport(backend);
+  addBackendKey(backend);
   addDoctor(backend, setExitCode);
   program
     .command('version')

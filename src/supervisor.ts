@@ -42,8 +42,8 @@ export interface SupervisorParts {
   readonly health: Health;
   /** Undefined: this node knows of no others. */
   readonly peers: Peers | undefined;
-  /** Left out: no backend's reports are taken. */
-  readonly reports?: { status(): ReportsStatus } | undefined;
+  /** Left out: no backend's reports are taken, whatever the document says. */
+  readonly reports?: { status(): ReportsStatus | undefined };
   readonly clock: Clock;
   readonly logger: Logger;
   readonly version: string;

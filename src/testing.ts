@@ -72,7 +72,6 @@ export function nodeConfig(services: readonly Service[]): NodeConfig {
       console: { host: '127.0.0.1', port: 8080 },
       bpffs: '/sys/fs/bpf/skein',
       syncAddress: undefined,
-      reportsAddress: undefined,
       stateDir: '/var/lib/skein',
       xdpMode: 'auto',
       decap: undefined,

@@ -1,6 +1,8 @@
 /** Backends that report their own health: documents, keys, the reporter as a process, and datagrams. */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { formatKeyFile } from '../src/reports/key-file.ts';
+import { reporterKey } from '../src/reports/seal.ts';
 import type { Document } from './config.ts';
 import type { DaemonSpec } from './daemon.ts';
 import { run } from './exec.ts';
@@ -23,6 +25,15 @@ export function writeReportKey(): { readonly path: string; readonly key: Uint8Ar
   const key = randomBytes(32);
   writeFileSync(path, `${key.toString('base64')}\n`, { mode: 0o600 });
   return { path, key };
+}
+
+/** A file with what one backend signs with, which is not the cluster's key. Returns its path. */
+export function writeReporterKey(site: BackendSite, cluster: string, master: Uint8Array): string {
+  const path = `${FILES}/${site.name}-reports.key`;
+  const addresses = [site.ipv4, site.ipv6];
+  const key = reporterKey(master, cluster, addresses);
+  writeFileSync(path, formatKeyFile({ key, addresses }), { mode: 0o600 });
+  return path;
 }
 
 /** The document with reports for the only checks. */

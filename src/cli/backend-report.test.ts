@@ -14,6 +14,7 @@ import {
   planReports,
   openReporting,
   type ReportOptions,
+  type ReportPlan,
 } from './backend-report.ts';
 
 let folder: string;
@@ -151,39 +152,85 @@ describe('the plan', () => {
 const LOOPBACK = address('127.0.0.1');
 const KEY = new Uint8Array(32).map((_, index) => index);
 
-test('reports arrive at every node that is listed, from the address that they are about', async () => {
-  const keyFile = join(folder, 'key');
-  writeFileSync(keyFile, Buffer.from(KEY).toString('hex'), { mode: 0o600 });
+/** Nodes on loopback, and what each has heard, such as `0 127.0.0.1 127.0.0.1 healthy`: from where, about whom. */
+async function listening(ports: readonly number[]) {
   const opener = new ReportOpener('west', [KEY]);
   const heard: string[] = [];
-  const targets = [21_700, 21_701].map((port) => ({ address: LOOPBACK, port }));
+  const targets = ports.map((port) => ({ address: LOOPBACK, port }));
   const nodes = targets.map((local) => new UnicastLink({ local, peers: [] }));
   for (const [index, node] of nodes.entries()) {
     await node.start((datagram, from) => {
       const opened = opener.open(datagram);
       const report = opened.kind === 'opened' ? decodeReport(opened.payload) : undefined;
-      heard.push(`${index} ${from.split(':')[0]} ${report?.state}`);
+      const about = report?.addresses.join('+');
+      heard.push(`${index} ${from.split(':')[0]} ${about} ${report?.state}`);
     });
   }
-  const plan = {
-    cluster: 'west',
-    reporter: 'b1',
-    addresses: [LOOPBACK],
-    targets,
-    keyFiles: [keyFile],
-    intervalMs: 3_000,
-    checks: [],
+  const stop = async () => {
+    for (const node of nodes) await node.stop();
   };
-  const reporting = await openReporting(plan, silentLogger);
+  return { targets, heard, stop };
+}
+
+function planTo(targets: ReportPlan['targets']): ReportPlan {
+  const keyFile = join(folder, 'key');
+  writeFileSync(keyFile, Buffer.from(KEY).toString('hex'), { mode: 0o600 });
+  const rest = { keyFiles: [keyFile], intervalMs: 100, checks: [] };
+  return { cluster: 'west', reporter: 'b1', addresses: [LOOPBACK], targets, ...rest };
+}
+
+test('reports arrive at every node that is listed, from the address that they are about', async () => {
+  const { targets, heard, stop } = await listening([21_700, 21_701]);
+  const reporting = await openReporting({ ...planTo(targets), intervalMs: 3_000 }, silentLogger);
   reporting.begin();
   await until(() => heard.length === 2);
   await reporting.stop();
   await until(() => heard.length === 8);
   expect(new Set(heard.slice(0, 2))).toEqual(
-    new Set(['0 127.0.0.1 healthy', '1 127.0.0.1 healthy']),
+    new Set(['0 127.0.0.1 127.0.0.1 healthy', '1 127.0.0.1 127.0.0.1 healthy']),
   );
-  expect(new Set(heard.slice(2))).toEqual(new Set(['0 127.0.0.1 leaving', '1 127.0.0.1 leaving']));
-  for (const node of nodes) await node.stop();
+  expect(new Set(heard.slice(2))).toEqual(
+    new Set(['0 127.0.0.1 127.0.0.1 leaving', '1 127.0.0.1 127.0.0.1 leaving']),
+  );
+  await stop();
+});
+
+test('a new document moves a reporter while it runs, which nobody takes for its end', async () => {
+  const { targets, heard, stop } = await listening([21_702, 21_703]);
+  const [first, second] = targets.map((each) => planTo([each]));
+  if (first === undefined || second === undefined) throw new Error('no plan');
+  const reporting = await openReporting(first, silentLogger);
+  reporting.begin();
+  await until(() => heard.length >= 2);
+  await reporting.follow({ ...second, addresses: [LOOPBACK, B1] });
+  await until(() => heard.some((each) => each === '1 127.0.0.1 10.0.0.1+127.0.0.1 healthy'));
+  await reporting.follow(second);
+  await until(() => heard.some((each) => each === '1 127.0.0.1 127.0.0.1 healthy'));
+  await reporting.stop();
+  await until(() => heard.filter((each) => each.endsWith('leaving')).length === 3);
+  expect(new Set(heard)).toEqual(
+    new Set([
+      '0 127.0.0.1 127.0.0.1 healthy',
+      '1 127.0.0.1 10.0.0.1+127.0.0.1 healthy',
+      '1 127.0.0.1 127.0.0.1 healthy',
+      '1 127.0.0.1 127.0.0.1 leaving',
+    ]),
+  );
+  await stop();
+});
+
+test('a reporter that cannot follow goes on as it was', async () => {
+  const { targets, heard, stop } = await listening([21_704]);
+  const plan = planTo(targets);
+  const reporting = await openReporting(plan, silentLogger);
+  reporting.begin();
+  await reporting.follow({ ...plan, addresses: [address('192.0.2.254')] });
+  await reporting.follow({ ...plan, keyFiles: [join(folder, 'nowhere')] });
+  const { length } = heard;
+  await until(() => heard.length >= length + 2);
+  expect(new Set(heard)).toEqual(new Set(['0 127.0.0.1 127.0.0.1 healthy']));
+  await reporting.stop();
+  await stop();
 });
 
 test.each([

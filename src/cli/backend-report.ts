@@ -12,12 +12,12 @@ import { systemClock } from '../lib/clock.ts';
 import { SkeinError, errorMessage } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
 import { familyOf, isMulticast, parseAddress, type Address } from '../model/address.ts';
-import { readKeys } from '../peers/keys.ts';
 import { ReportLink } from '../reports/report-link.ts';
 import { ADDRESSES_MAX, REPORTER_NAME, SERVICES_MAX } from '../reports/report.ts';
 import { Reporter, type LocalCheck } from '../reports/reporter.ts';
-import { ReportSigner } from '../reports/seal.ts';
+import { ReportSigner, type ReporterKey } from '../reports/seal.ts';
 import { parseLocalCheck } from './local-check.ts';
+import { readReporterKey } from './reporter-key.ts';
 import { interfaceWith } from './sync.ts';
 
 const INTERVAL_DEFAULT_MS = 3_000;
@@ -54,8 +54,11 @@ export interface Reporting {
   begin(): void;
   /** Says that the backend is going away, and resolves when that is sent. Says nothing before `begin`. */
   stop(): Promise<void>;
-  /** Reads key files again. Never rejects: keys that cannot be read stay as they were. */
-  renewKeys(keyFiles: readonly string[]): Promise<void>;
+  /**
+   * Reads the keys again, and reports what a new document says, to where it says. Never rejects: what
+   * cannot be done is in the log, and reports go on as they were. To be called after `begin`.
+   */
+  follow(plan: ReportPlan): Promise<void>;
 }
 
 /** `--interval` of the subcommand, and under another name of the command above it. */
@@ -93,16 +96,16 @@ async function runBackendReport(options: ReportOptions & { logLevel: string }): 
   const plan = planReports(options);
   const reporting = await openReporting(plan, logger);
   reporting.begin();
-  const renew = (): void => {
-    void reporting.renewKeys(plan.keyFiles);
+  const reload = (): void => {
+    void reporting.follow(planAgain(options, plan, logger));
   };
-  process.on('SIGHUP', renew);
+  process.on('SIGHUP', reload);
   await new Promise<void>((resolve) => {
     process.once('SIGTERM', resolve);
     process.once('SIGINT', resolve);
   });
   await reporting.stop();
-  process.off('SIGHUP', renew);
+  process.off('SIGHUP', reload);
 }
 
 /** Throws a SkeinError `CONFIG` that names what is missing or wrong. */
@@ -134,34 +137,76 @@ export function planReports(
   return { cluster, reporter, addresses, targets, keyFiles, intervalMs, checks };
 }
 
+/** With a document that is wrong, the keys at least are read again. */
+function planAgain(options: ReportOptions, before: ReportPlan, logger: Logger): ReportPlan {
+  try {
+    return planReports(options);
+  } catch (error) {
+    logger.error({ reason: errorMessage(error) }, 'the document was not followed');
+    return before;
+  }
+}
+
 /** Everything that may fail is done here, and nothing is sent before `begin`. Throws a SkeinError. */
 export async function openReporting(plan: ReportPlan, logger: Logger): Promise<Reporting> {
-  const { cluster, reporter, addresses, targets, keyFiles, intervalMs, checks } = plan;
+  let followed = plan;
+  let opened = await openReporter(plan, logger);
+  let busy = Promise.resolve();
+  const follow = async (next: ReportPlan): Promise<void> => {
+    const isSame = whatIsReported(next) === whatIsReported(followed);
+    try {
+      if (isSame) {
+        opened.signer.setKey(await readKey(next, logger));
+      } else {
+        const successor = await openReporter(next, logger);
+        await opened.reporter.fallSilent();
+        opened = successor;
+        begin(next);
+      }
+      followed = next;
+    } catch (error) {
+      const what = isSame ? 'the keys stay as they were' : 'reports go on as they were';
+      logger.error({ reason: errorMessage(error) }, what);
+    }
+  };
+  const begin = ({ reporter, addresses, targets, intervalMs }: ReportPlan): void => {
+    logger.info({ reporter, addresses, targets, intervalMs }, 'reporting begins');
+    opened.reporter.begin();
+  };
+  return {
+    begin: () => {
+      begin(plan);
+    },
+    async stop() {
+      await busy;
+      await opened.reporter.stop();
+    },
+    follow: (next) => (busy = busy.then(() => follow(next))),
+  };
+}
+
+/** What a reporter cannot change while it runs. */
+function whatIsReported({ cluster, addresses, targets }: ReportPlan): string {
+  return JSON.stringify([cluster, addresses, targets]);
+}
+
+async function openReporter(plan: ReportPlan, logger: Logger) {
+  const { cluster, reporter: name, addresses, targets, intervalMs, checks } = plan;
   const source = sourceFor(targets, addresses);
-  const { keys, warnings } = await readKeys(keyFiles);
-  for (const warning of warnings) logger.warn(warning);
+  const key = await readKey(plan, logger);
   const incarnation = Math.floor(systemClock.wallMs());
-  const signer = new ReportSigner({ cluster, reporter, incarnation, keys });
+  const signer = new ReportSigner({ cluster, reporter: name, incarnation, key });
   const link = new ReportLink({ source, targets, interface: interfaceWith(source) });
   const parts = { clock: systemClock, link, signer, addresses, checks, intervalMs, logger };
-  const sender = new Reporter(parts);
-  await sender.open();
-  return {
-    begin() {
-      logger.info({ reporter, addresses, targets, intervalMs }, 'reporting begins');
-      sender.begin();
-    },
-    stop: () => sender.stop(),
-    async renewKeys(files) {
-      try {
-        const renewed = await readKeys(files);
-        for (const warning of renewed.warnings) logger.warn(warning);
-        signer.setKeys(renewed.keys);
-      } catch (error) {
-        logger.error({ reason: errorMessage(error) }, 'the keys stay as they were');
-      }
-    },
-  };
+  const reporter = new Reporter(parts);
+  await reporter.open();
+  return { reporter, signer };
+}
+
+async function readKey(plan: ReportPlan, logger: Logger): Promise<ReporterKey> {
+  const { key, warnings } = await readReporterKey(plan.keyFiles, plan.cluster, plan.addresses);
+  for (const warning of warnings) logger.warn(warning);
+  return key;
 }
 
 /** Nodes take a report only from an address that it is about. */
@@ -174,7 +219,8 @@ function sourceFor(targets: readonly AddressPort[], addresses: readonly Address[
   return source ?? wrong(`reports are sent by ${family}, and this backend has no such address`);
 }
 
-function readCluster(path: string): ClusterConfig {
+/** Throws a SkeinError `CONFIG`. */
+export function readCluster(path: string): ClusterConfig {
   const loaded = loadClusterFile(path);
   if (loaded.ok) return loaded.cluster;
   return wrong(`the configuration is not valid\n${loaded.problems.map(formatProblem).join('\n')}`);

@@ -207,22 +207,20 @@ function watch(
   if (config === undefined) return () => Promise.resolve();
   let busy = Promise.resolve();
   let lastText = documentText(config);
-  let keyFiles = started.report?.keyFiles ?? [];
+  let plan = started.report;
   const reload = async (): Promise<void> => {
     try {
-      const next = await readWanted({ ...command, interface: started.interfaces });
+      const served = { ...command, interface: started.interfaces, report: false };
+      const next = await readWanted(served);
       await server.set(next.duties);
       logger.info({ vips: server.status().vips }, 'the document was read again');
-      if (whatIsReported(next.report) !== whatIsReported(started.report)) {
-        logger.warn(
-          'what is reported, or where to, has changed: that takes effect at the next start',
-        );
-      }
-      keyFiles = next.report?.keyFiles ?? keyFiles;
+      // Last, so that VIPs follow a document that has no reports any more.
+      plan = planOf(command, await readMachine());
     } catch (error) {
       logger.error({ reason: errorMessage(error) }, 'the document was not followed');
     }
-    await reporting?.renewKeys(keyFiles);
+    // The keys are read again even where the document was not followed.
+    if (plan !== undefined) await reporting?.follow(plan);
   };
   const onChange = (cause: 'signal' | 'file'): void => {
     const text = documentText(config);
@@ -236,11 +234,6 @@ function watch(
     watching.stop();
     await busy;
   };
-}
-
-/** What a reporter cannot change while it runs. */
-function whatIsReported(plan: ReportPlan | undefined): string {
-  return JSON.stringify([plan?.cluster, plan?.addresses, plan?.targets]);
 }
 
 function documentText(config: string): string {

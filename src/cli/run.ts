@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GobgpAnnouncer } from '../bgp/gobgp.ts';
-import type { NodeConfig, NodePart, ReportsConfig, SyncConfig } from '../config/types.ts';
+import type { NodeConfig, NodePart, SyncConfig } from '../config/types.ts';
 import { loadFiles } from '../config/load.ts';
 import { formatProblem } from '../config/problems.ts';
 import { ConsoleServer } from '../console/server.ts';
@@ -18,7 +18,6 @@ import { HealthScheduler } from '../health/scheduler.ts';
 import { systemClock } from '../lib/clock.ts';
 import { errorMessage, SkeinError } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
-import type { Address } from '../model/address.ts';
 import { FlowLister } from '../peers/flow-list.ts';
 import { readKeys } from '../peers/keys.ts';
 import type { FlowSync } from '../peers/sync.ts';
@@ -87,11 +86,12 @@ export async function runNode(options: RunOptions): Promise<void> {
 
   const announcer = new GobgpAnnouncer({ target: config.node.gobgp, clock: systemClock, logger });
   started.defer(() => announcer.stop());
-  const reports = await openReports(config, (...news) => health.hear(...news), logger);
-  if (reports !== undefined) started.defer(() => reports.stop());
+  const hear: HealthScheduler['hear'] = (...news) => health.hear(...news);
+  const reports = await createReports({ config, hear, logger });
+  started.defer(() => reports.stop());
   const health = new HealthScheduler({
     clock: systemClock,
-    reports: reports?.probe,
+    reports: reports.probe,
     probes: createProbes(),
     path: (service, backend) => dataplane.probeAddress(service, backend),
     diagnose,
@@ -114,7 +114,7 @@ export async function runNode(options: RunOptions): Promise<void> {
   started.defer(cutOversized(dataplane));
   await peers?.start();
   health.start();
-  await reports?.start();
+  await reports.start();
   if (peers !== undefined) started.defer(relayIcmpErrors(dataplane, peers));
   const reload = reloader(options, config, { supervisor, peers, reports }, logger);
   watching.tell(reload);
@@ -141,15 +141,6 @@ function viewOf(running: Running): View {
     snapshot: () => started(running.supervisor).snapshot(),
     flows: async (query) => started(running.flows).list(query),
   };
-}
-
-async function openReports(
-  config: NodeConfig,
-  hear: (backend: Address, changed: boolean) => void,
-  logger: Logger,
-): Promise<NodeReports | undefined> {
-  const { reports } = config.cluster;
-  return reports && createReports({ config, reports, hear, logger });
 }
 
 async function openDataplane(
@@ -181,7 +172,7 @@ function relayIcmpErrors(dataplane: KernelDataplane, peers: FlowSync): () => voi
 interface Reloaded {
   readonly supervisor: Supervisor;
   readonly peers: FlowSync | undefined;
-  readonly reports: NodeReports | undefined;
+  readonly reports: NodeReports;
 }
 
 /** Packets that do not fit their way are cut by this process. Returns how to stop that. */
@@ -219,19 +210,12 @@ function reloader(
     if (JSON.stringify(result.config.node) !== JSON.stringify(running.node)) {
       logger.warn('the node part has changed: that takes effect at the next start');
     }
-    const { sync, reports: section, services } = result.config.cluster;
+    const { sync } = result.config.cluster;
     if (JSON.stringify(networkOf(sync)) !== JSON.stringify(networkOf(running.cluster.sync))) {
       logger.warn('the network of flow sync has changed: that takes effect at the next start');
     }
-    const reportsBefore = networkOfReports(running.cluster.reports);
-    if (JSON.stringify(networkOfReports(section)) !== JSON.stringify(reportsBefore)) {
-      logger.warn('the network of reports has changed: that takes effect at the next start');
-    }
     if (peers !== undefined && sync !== undefined) renewKeys(peers, sync.keyFiles, logger);
-    if (reports !== undefined && section !== undefined) {
-      renewKeys(reports, section.keyFiles, logger);
-    }
-    reports?.setServices(services);
+    reports.set(result.config.cluster);
     supervisor.reload(result.config);
   };
 }
@@ -241,21 +225,16 @@ function networkOf(sync: SyncConfig | undefined): unknown {
   return sync && { group: sync.group, peers: sync.peers };
 }
 
-/** What a running receiver of reports cannot change. */
-function networkOfReports(reports: ReportsConfig | undefined): unknown {
-  return reports && { group: reports.group, nodes: reports.nodes, maxSkewMs: reports.maxSkewMs };
-}
-
 /** Keys are replaced while nodes run: by a reload on each, with both keys in between. */
 function renewKeys(
-  owner: Pick<FlowSync | NodeReports, 'setKeys'>,
+  peers: Pick<FlowSync, 'setKeys'>,
   keyFiles: readonly string[],
   logger: Logger,
 ): void {
   readKeys(keyFiles).then(
     ({ keys, warnings }) => {
       for (const warning of warnings) logger.warn(warning);
-      owner.setKeys(keys);
+      peers.setKeys(keys);
     },
     (error: unknown) => {
       logger.error({ keyFiles, reason: errorMessage(error) }, 'the keys stay as they were');

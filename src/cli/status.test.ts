@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import { fixtureSnapshot } from '../console/fixture.ts';
 import { describeNode } from './status.ts';
 
-const lines = describeNode(fixtureSnapshot('usual'));
+const usual = fixtureSnapshot('usual');
+const lines = describeNode(usual);
 
 test.each([
   '  10.20.4.11 (web-1)  up, weight 10, ',
@@ -10,4 +11,16 @@ test.each([
   '  10.20.7.43 (mail-3)  up, full_nat, weight 1, ',
 ])('a backend is shown with its mode, unless that is l2dsr: %s', (start) => {
   expect(lines.filter((line) => line.startsWith(start))).not.toEqual([]);
+});
+
+test('reports that are not taken as the document says are a failure, by name', () => {
+  expect(lines).toContainEqual(
+    expect.stringMatching(/^reports: listening at 239\.83\.75\.79:7484 on eth0, 12 reporters, /),
+  );
+  const problems = ['cannot send and receive at 10.0.0.1:7484 (UDP)'];
+  const reports = usual.reports && { ...usual.reports, listening: null, problems };
+  const failing = describeNode({ ...usual, reports });
+  expect(failing).toContain(`FAILED reports: ${problems[0]}`);
+  expect(failing.filter((line) => line.startsWith('reports: not listening'))).toHaveLength(1);
+  expect(describeNode({ ...usual, reports: null }).join()).not.toContain('reports');
 });

@@ -19,6 +19,7 @@ export function describeNode(node: NodeSnapshot): string[] {
       ({ line, column, path, message }) => `REFUSED reload: ${line}:${column}: ${path}: ${message}`,
     ),
     ...node.dataplane.failures.map((failure) => `FAILED write: ${failure}`),
+    ...(node.reports?.problems ?? []).map((problem) => `FAILED reports: ${problem}`),
     '',
     ...describeVips(node),
     '',
@@ -26,6 +27,7 @@ export function describeNode(node: NodeSnapshot): string[] {
     ...describeBgp(node),
     '',
     summarizePeers(node.peers),
+    ...describeReports(node),
     ...describeDrops(node),
   ];
 }
@@ -63,6 +65,13 @@ function describeBgp({ bgp }: NodeSnapshot): string[] {
         `  peer ${address} AS ${as}  ${session}, bfd ${bfd}, ${advertised} routes`,
     ),
   ];
+}
+
+function describeReports({ reports }: NodeSnapshot): string[] {
+  if (reports === null) return [];
+  const { listening, reporters, accepted } = reports;
+  const where = listening === null ? 'not listening' : `listening at ${listening}`;
+  return [`reports: ${where}, ${reporters} reporters, ${accepted} accepted`];
 }
 
 function describeDrops({ counters }: NodeSnapshot): string[] {

@@ -205,7 +205,7 @@ function resolveTimeouts(seconds: ClusterDocument['flow_timeouts_s']): FlowTimeo
   };
 }
 
-function resolveNode(document: NodeDocument, { sync, reports }: ClusterDocument): NodePart {
+function resolveNode(document: NodeDocument, { sync }: ClusterDocument): NodePart {
   const { services, backends, flows, embryonic_flows: embryonicFlows } = document.limits;
   return {
     name: document.node,
@@ -217,7 +217,6 @@ function resolveNode(document: NodeDocument, { sync, reports }: ClusterDocument)
     console: document.console,
     bpffs: document.bpffs,
     syncAddress: sync && resolveSyncAddress(document, sync),
-    reportsAddress: reports && resolveReportsAddress(document, reports),
     stateDir: document.state_dir,
     xdpMode: document.xdp_mode,
     decap:
@@ -235,14 +234,6 @@ function resolveNode(document: NodeDocument, { sync, reports }: ClusterDocument)
 function resolveSyncAddress(document: NodeDocument, sync: SyncSection): Address | undefined {
   const like = sync.group ?? sync.peers?.[0];
   return document.sync_address ?? (like && document[familyOf(like.address)]);
-}
-
-function resolveReportsAddress(
-  { ipv4, ipv6 }: NodeDocument,
-  { group, nodes = [] }: ReportsSection,
-): Address | undefined {
-  if (group !== undefined) return familyOf(group.address) === 'ipv4' ? ipv4 : ipv6;
-  return nodes.find(({ address }) => address === ipv4 || address === ipv6)?.address;
 }
 
 /** The same on every machine: locales play no part. */

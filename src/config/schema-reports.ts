@@ -18,7 +18,7 @@ export const reports = z
       .array(filePath)
       .min(1)
       .max(2)
-      .describe('Files with a key each, not those of sync: the first one signs, all are accepted.'),
+      .describe('Files with a key of the cluster each, not those of sync; all are accepted.'),
     max_skew_ms: whole(1000, 600_000)
       .default(30_000)
       .describe('By how much the clocks of backends and nodes may differ.'),

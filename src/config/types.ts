@@ -67,8 +67,6 @@ export interface NodePart {
   readonly bpffs: string;
   /** Own address for the datagrams and snapshots of flow sync; undefined without `sync`. */
   readonly syncAddress: Address | undefined;
-  /** Own address that reports arrive at; undefined without `reports`. */
-  readonly reportsAddress: Address | undefined;
   /** Folder of what must outlive the process. */
   readonly stateDir: string;
   readonly xdpMode: 'auto' | 'native' | 'generic';

@@ -237,7 +237,14 @@ function reportsAt(scenario: Scenario, nowMs: number): NodeSnapshot['reports'] {
   const accepted = scenario === 'empty' ? 0 : Math.round((12 * (nowMs - UP_SINCE_MS)) / 1000);
   const refused = { forged: scenario === 'empty' ? 0 : 3, too_old: 0, address_taken: 0 };
   const reporters = scenario === 'empty' ? 0 : 12;
-  return { received: accepted + refused.forged, accepted, reporters, refused };
+  return {
+    listening: '239.83.75.79:7484 on eth0',
+    problems: [],
+    received: accepted + refused.forged,
+    accepted,
+    reporters,
+    refused,
+  };
 }
 
 function countersAt(scenario: Scenario, nowMs: number): NodeSnapshot['counters'] {

@@ -511,6 +511,17 @@ describe('banners', () => {
     ]);
   });
 
+  test('name what keeps reports from being taken as the document says', () => {
+    const usual = fixtureSnapshot('usual');
+    const problems = ['cannot send and receive at 10.0.0.1:7484 (UDP)'];
+    const shown = (listening: string | null) =>
+      snapshotBanners({ ...usual, reports: { ...usual.reports!, listening, problems } });
+    expect(shown('10.0.0.1:7483')).toMatchObject([
+      { text: 'It is tried again. Still listening at 10.0.0.1:7483.', lines: problems },
+    ]);
+    expect(shown(null)).toMatchObject([{ text: 'It is tried again. Nobody is heard.' }]);
+  });
+
   test('say so when a node answers with the same snapshot again and again', () => {
     const [banner] = connectionBanners(
       fixtureSnapshot('usual'),

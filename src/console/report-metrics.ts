@@ -3,6 +3,13 @@ import type { Definition } from './metric-definitions.ts';
 
 export const reportMetrics: readonly Definition[] = [
   {
+    name: 'skein_reports_problems',
+    type: 'gauge',
+    help: 'What of the section reports could not be done: keys, or the socket.',
+    labels: [],
+    samples: ({ reports }) => (reports === null ? [] : [[{}, reports.problems.length]]),
+  },
+  {
     name: 'skein_reports_received_total',
     type: 'counter',
     help: 'Datagrams that arrived where reports of backends do.',

@@ -45,7 +45,7 @@ interface KeyFile {
 }
 
 async function readKey(path: string): Promise<KeyFile> {
-  const { text, mode } = await readFile(path);
+  const { text, warning } = await readKeyFile(path);
   const key = parseKey(text);
   if (key === undefined) {
     throw new SkeinError(
@@ -56,19 +56,27 @@ async function readKey(path: string): Promise<KeyFile> {
   if (new Set(key).size === 1) {
     throw new SkeinError('KEY_WEAK', `${path} holds one byte ${KEY_BYTES} times: ${MAKE_ONE}`);
   }
-  const warning =
-    (mode & GROUP_AND_WORLD) === 0
-      ? undefined
-      : `others than its owner may read or change ${path}: chmod 600 ${path}`;
   return { key, warning };
 }
 
-async function readFile(path: string): Promise<{ readonly text: string; readonly mode: number }> {
+export interface KeyText {
+  /** At most the first kibibyte of the file. */
+  readonly text: string;
+  /** What an operator should know, in one sentence. */
+  readonly warning: string | undefined;
+}
+
+/** What is in the file is for the caller to check. Throws a SkeinError. */
+export async function readKeyFile(path: string): Promise<KeyText> {
   try {
     await using file = await open(path);
     const { mode } = await file.stat();
     const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(FILE_BYTES_MAX) });
-    return { text: buffer.toString('latin1', 0, bytesRead), mode };
+    const warning =
+      (mode & GROUP_AND_WORLD) === 0
+        ? undefined
+        : `others than its owner may read or change ${path}: chmod 600 ${path}`;
+    return { text: buffer.toString('latin1', 0, bytesRead), warning };
   } catch (error) {
     throw new SkeinError(
       'KEY_UNREADABLE',

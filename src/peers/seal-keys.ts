@@ -30,9 +30,13 @@ export function clusterId(cluster: string): Buffer {
 }
 
 /** HKDF-SHA256 (RFC 5869). `info` must say what for, and name whatever must not share a key. */
+export function deriveSecret(master: MasterKey, cluster: Uint8Array, info: Uint8Array): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', master.secret, cluster, info, KEY_BYTES));
+}
+
+/** See `deriveSecret`. */
 export function deriveKey(master: MasterKey, cluster: Uint8Array, info: Uint8Array): KeyObject {
-  const derived = hkdfSync('sha256', master.secret, cluster, info, KEY_BYTES);
-  return createSecretKey(new Uint8Array(derived));
+  return createSecretKey(deriveSecret(master, cluster, info));
 }
 
 function sha256(data: string | Uint8Array): Buffer {

@@ -52,7 +52,8 @@ describe('what is said of a service', () => {
 
   test('one report is about every address that is a backend', async () => {
     const node = new TestNode();
-    await node.receive(node.made(signer(), { addresses: [STRANGER, B1, B2] }));
+    const addresses = [STRANGER, B1, B2];
+    await node.receive(node.made(signer({ addresses }), { addresses }));
     expect(node.board.said(B2, WEB_ID)).toMatchObject({ healthy: true });
     expect(node.board.said(STRANGER, WEB_ID)).toBeUndefined();
   });
@@ -111,7 +112,8 @@ describe('refused, and nothing changes', () => {
 
   test('one that is about no backend of the document', async () => {
     const node = new TestNode();
-    const datagram = node.made(signer(), { addresses: [STRANGER] });
+    const about = { addresses: [STRANGER] };
+    const datagram = node.made(signer(about), about);
     expect(await node.receive(datagram, STRANGER)).toBe('unknown_backend');
   });
 
@@ -123,16 +125,18 @@ describe('refused, and nothing changes', () => {
 
   test('one about the backend of another reporter, until that one is silent or leaves', async () => {
     const node = new TestNode();
-    const thief = signer({ reporter: 'b2' });
     const about = { addresses: [B2, B1] };
+    const thief = signer({ reporter: 'b2', ...about });
     const owner = signer();
     await node.receive(node.made(owner));
+    node.clock.advance(1);
     expect(await node.receive(node.made(thief, about), B2)).toBe('address_taken');
     expect(node.board.said(B2, WEB_ID)?.kind).toBe('nothing');
     node.clock.advance(OWNED_MS + 1);
     expect(await node.receive(node.made(thief, about), B2)).toBe('accepted');
     expect(await node.receive(node.made(owner))).toBe('address_taken');
     await node.receive(node.made(thief, { ...about, state: 'leaving' }), B2);
+    node.clock.advance(1);
     expect(await node.receive(node.made(owner))).toBe('accepted');
   });
 
@@ -153,7 +157,44 @@ describe('refused, and nothing changes', () => {
   });
 });
 
+describe('a backend that is broken into', () => {
+  test('speaks for no other, alone or among its own addresses, with none of the keys it has', async () => {
+    const node = new TestNode();
+    const intruder = signer({ reporter: 'b1', addresses: [B2] });
+    for (const addresses of [[B1], [B1, B2], [B2, B1, STRANGER]]) {
+      for (const source of [B1, B2]) {
+        expect(await node.receive(node.made(intruder, { addresses }), source)).toBe('forged');
+      }
+    }
+    expect(node.board.said(B1, WEB_ID)?.kind).toBe('nothing');
+    expect(await node.receive(node.made(intruder, { addresses: [B2] }), B2)).toBe('accepted');
+  });
+
+  test('makes no other old by its name, its clock or its count', async () => {
+    const node = new TestNode();
+    const owner = signer();
+    await node.receive(node.made(owner));
+    const about = { addresses: [B2] };
+    const intruder = signer({ reporter: 'b1', incarnation: 2 ** 50, ...about });
+    expect(await node.receive(node.made(intruder, about, MAX_SKEW_MS), B2)).toBe('accepted');
+    expect(await node.receive(node.made(owner))).toBe('accepted');
+    expect(await node.receive(node.made(signer({ incarnation: 6 }), {}, 1))).toBe('accepted');
+  });
+});
+
 describe('a reporter that starts again', () => {
+  test('with an address more: what it said before that is old', async () => {
+    const node = new TestNode();
+    const about = { addresses: [B1, B2] };
+    const before = signer();
+    await node.receive(node.made(before));
+    const missed = node.made(before, { state: 'unhealthy' });
+    node.clock.advance(1);
+    expect(await node.receive(node.made(signer(about), about))).toBe('accepted');
+    expect(await node.receive(missed)).toBe('old_incarnation');
+    expect(node.board.said(B1, WEB_ID)).toMatchObject({ healthy: true });
+  });
+
   test('is taken up with its first report', async () => {
     const node = new TestNode();
     await node.receive(node.made(signer({ incarnation: 5 })));
@@ -181,12 +222,7 @@ describe('a reporter that starts again', () => {
 
 test('reporters that are remembered are limited, and those whose past is too old make room', () => {
   const node = new TestNode();
-  const take = (name: number) => {
-    const sentAtMs = node.clock.wallMs();
-    const envelope = { reporter: `r${name}`, incarnation: 1, sequence: 1, sentAtMs };
-    // Each leaves, so that the address is free for the next.
-    return node.board.take(envelope, report({ state: 'leaving' }), B1);
-  };
+  const take = takerOfMany(node);
   for (let name = 0; name < REPORTERS_MAX; name += 1) {
     if (take(name) !== undefined) throw new Error(`reporter ${name} was refused`);
   }
@@ -196,6 +232,32 @@ test('reporters that are remembered are limited, and those whose past is too old
   expect(take(REPORTERS_MAX)).toBeUndefined();
   expect(node.board.reporters).toBe(1);
 });
+
+test('whom a small skew made forget is not heard again when the skew grows', () => {
+  const node = new TestNode();
+  const take = takerOfMany(node);
+  const sentAtMs = node.clock.wallMs();
+  expect(take(0)).toBeUndefined();
+  node.clock.advance(MAX_SKEW_MS + 1);
+  for (let number = 1; number <= REPORTERS_MAX; number += 1) take(number);
+  expect(node.board.reporters).toBe(REPORTERS_MAX);
+  node.board.setMaxSkew(10 * MAX_SKEW_MS);
+  expect(take(0, sentAtMs)).toBe('too_old');
+});
+
+/** Has the board take the report of one of more backends than can be remembered. */
+function takerOfMany({ board, clock }: TestNode) {
+  const backends = Array.from({ length: REPORTERS_MAX + 1 }, (_, index) => {
+    return address(`10.1.${index >> 8}.${index & 0xff}`);
+  });
+  board.setBackends(backends);
+  return (number: number, sentAtMs = clock.wallMs()) => {
+    const own = backends[number];
+    if (own === undefined) throw new Error(`there is no backend ${number}`);
+    const envelope = { reporter: 'r', incarnation: 1, sequence: 1, sentAtMs };
+    return board.take(envelope, report({ addresses: [own] }), own);
+  };
+}
 
 test('a recording cannot bring a dead backend up for longer than the skew, even after a restart', async () => {
   const first = new TestNode();

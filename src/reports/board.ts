@@ -17,8 +17,6 @@ export const REPORTS_PER_S = 5;
 
 export interface BoardOptions {
   readonly clock: Pick<Clock, 'nowMs' | 'wallMs'>;
-  /** By how much the clocks of reporters and of this node may differ. */
-  readonly maxSkewMs: number;
   /** Called for each backend that an accepted report is for; `changed`: it says something else now. */
   readonly heard: (backend: Address, changed: boolean) => void;
 }
@@ -50,6 +48,9 @@ interface Life {
 /** The last report about one address. */
 interface Fact {
   readonly reporter: string;
+  /** As in #lives. */
+  readonly about: string;
+  readonly sentAtMs: number;
   readonly heardAtMs: number;
   readonly state: ReportedState;
   readonly detail: string;
@@ -58,16 +59,18 @@ interface Fact {
 
 export class ReportBoard {
   readonly #clock: BoardOptions['clock'];
-  readonly #maxSkewMs: number;
+  #maxSkewMs = 0;
   readonly #heard: BoardOptions['heard'];
+  /** By the addresses that reports are about: a name can be claimed by whoever has any key. */
   readonly #lives = new Map<string, Life>();
   readonly #facts = new Map<Address, Fact>();
+  /** When the latest report was sent of all reporters that are no longer remembered. */
+  #forgottenMs = 0;
   /** Backends of the document, and since when their reports are taken. */
   #backends: ReadonlyMap<Address, number> = new Map();
 
-  constructor({ clock, maxSkewMs, heard }: BoardOptions) {
+  constructor({ clock, heard }: BoardOptions) {
     this.#clock = clock;
-    this.#maxSkewMs = maxSkewMs;
     this.#heard = heard;
   }
 
@@ -88,19 +91,26 @@ export class ReportBoard {
     }
   }
 
+  /** By how much the clocks of reporters and of this node may differ from now on. */
+  setMaxSkew(maxSkewMs: number): void {
+    this.#maxSkewMs = maxSkewMs;
+  }
+
   /** A report whose signature has verified. Undefined when it counts, else why it does not. */
   take(envelope: Envelope, report: Report, source: Address | undefined): Refusal | undefined {
     const known = report.addresses.filter((address) => this.#backends.has(address));
-    const life = this.#lives.get(envelope.reporter);
+    const about = report.addresses.join();
+    const life = this.#lives.get(about);
     const refusal =
-      this.#misdated(envelope) ??
+      this.#misdated(envelope, life) ??
       misplaced(report, known, source) ??
       outOfOrder(envelope, life) ??
       this.#contested(envelope.reporter, known) ??
+      this.#overtaken(about, envelope, known) ??
       this.#beyondLimits(life);
     if (refusal !== undefined) return refusal;
-    this.#follow(envelope, life);
-    this.#note(envelope.reporter, known, report);
+    this.#follow(about, envelope, life);
+    this.#note(about, envelope, known, report);
     return undefined;
   }
 
@@ -116,8 +126,10 @@ export class ReportBoard {
     return sinceMs === undefined ? undefined : { kind: 'nothing', waitedMs: nowMs - sinceMs };
   }
 
-  #misdated({ sentAtMs }: Envelope): Refusal | undefined {
+  #misdated({ sentAtMs }: Envelope, life: Life | undefined): Refusal | undefined {
     const aheadMs = sentAtMs - this.#clock.wallMs();
+    // It was too old once, and for that forgotten: a larger skew must not make it news.
+    if (life === undefined && sentAtMs <= this.#forgottenMs) return 'too_old';
     if (aheadMs < -this.#maxSkewMs) return 'too_old';
     return aheadMs > this.#maxSkewMs ? 'too_new' : undefined;
   }
@@ -133,6 +145,15 @@ export class ReportBoard {
     return isTaken ? 'address_taken' : undefined;
   }
 
+  /** A backend that has got or lost an address has another key, and is in another life. */
+  #overtaken(about: string, { sentAtMs }: Envelope, known: readonly Address[]) {
+    const isOld = known.some((address) => {
+      const fact = this.#facts.get(address);
+      return fact !== undefined && fact.about !== about && sentAtMs <= fact.sentAtMs;
+    });
+    return isOld ? 'old_incarnation' : undefined;
+  }
+
   #beyondLimits(life: Life | undefined): Refusal | undefined {
     if (life !== undefined) return this.#tokensOf(life) < 1 ? 'too_often' : undefined;
     if (this.#lives.size < REPORTERS_MAX) return undefined;
@@ -143,8 +164,10 @@ export class ReportBoard {
   /** Whatever these reporters sent up to now is too old to be believed, remembered or not. */
   #forgetOutdated(): void {
     const oldestMs = this.#clock.wallMs() - this.#maxSkewMs;
-    for (const [reporter, { latestSentMs }] of this.#lives) {
-      if (latestSentMs < oldestMs) this.#lives.delete(reporter);
+    for (const [about, { latestSentMs }] of this.#lives) {
+      if (latestSentMs >= oldestMs) continue;
+      this.#lives.delete(about);
+      this.#forgottenMs = Math.max(this.#forgottenMs, latestSentMs);
     }
   }
 
@@ -153,8 +176,9 @@ export class ReportBoard {
     return Math.min(REPORTS_BURST, tokens + earned);
   }
 
-  #follow({ reporter, incarnation, sequence, sentAtMs }: Envelope, life: Life | undefined): void {
-    this.#lives.set(reporter, {
+  #follow(about: string, envelope: Envelope, life: Life | undefined): void {
+    const { incarnation, sequence, sentAtMs } = envelope;
+    this.#lives.set(about, {
       incarnation,
       sequence,
       latestSentMs: Math.max(sentAtMs, life?.latestSentMs ?? 0),
@@ -163,12 +187,14 @@ export class ReportBoard {
     });
   }
 
-  #note(reporter: string, known: readonly Address[], report: Report): void {
+  #note(about: string, from: Envelope, known: readonly Address[], report: Report): void {
+    const { reporter, sentAtMs } = from;
     const { state, detail } = report;
     const services = new Map(
       report.services.map((each) => [serviceId(each.service), each] as const),
     );
-    const fact: Fact = { reporter, heardAtMs: this.#clock.nowMs(), state, detail, services };
+    const heardAtMs = this.#clock.nowMs();
+    const fact: Fact = { reporter, about, sentAtMs, heardAtMs, state, detail, services };
     for (const address of known) {
       const before = this.#facts.get(address);
       this.#facts.set(address, fact);

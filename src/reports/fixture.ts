@@ -6,7 +6,7 @@ import type { PeerLink } from '../peers/link.ts';
 import { ReportBoard } from './board.ts';
 import { ReportReceiver } from './receiver.ts';
 import type { Report } from './report.ts';
-import { ReportOpener, ReportSigner, type SignerOptions } from './seal.ts';
+import { reporterKey, ReportOpener, ReportSigner, type SignerOptions } from './seal.ts';
 import { encodeReport } from './wire.ts';
 
 export const CLUSTER = 'west';
@@ -55,14 +55,19 @@ export class TestLink implements PeerLink {
   }
 }
 
-export function signer(options: Partial<SignerOptions> = {}): ReportSigner {
-  return new ReportSigner({
-    cluster: CLUSTER,
-    reporter: 'b1',
-    incarnation: 5,
-    keys: [key(1)],
-    ...options,
-  });
+/** Who made the key of a reporter, and for which addresses. */
+interface KeyOptions {
+  readonly key: Uint8Array;
+  readonly addresses: readonly Address[];
+}
+
+/** A reporter of B1. */
+export function signer(
+  options: Partial<Omit<SignerOptions, 'key'> & KeyOptions> = {},
+): ReportSigner {
+  const { key: master = key(1), addresses = [B1], ...more } = options;
+  const parts = { cluster: CLUSTER, reporter: 'b1', incarnation: 5, ...more };
+  return new ReportSigner({ ...parts, key: reporterKey(master, parts.cluster, addresses) });
 }
 
 /** A node as far as reports go; its backends are B1 and B2. */
@@ -80,25 +85,24 @@ export class TestNode {
     this.opener = new ReportOpener(CLUSTER, [key(1), key(2)]);
     this.board = new ReportBoard({
       clock,
-      maxSkewMs: MAX_SKEW_MS,
       heard: (backend, changed) => {
         this.heard.push(`${backend} ${changed ? 'changed' : 'same'}`);
         heard?.(backend, changed);
       },
     });
+    this.board.setMaxSkew(MAX_SKEW_MS);
     this.board.setBackends([B1, B2]);
     this.receiver = new ReportReceiver({
-      link: this.link,
-      opener: this.opener,
       board: this.board,
       clock,
       logger: { warn: (what: unknown) => this.warnings.push(JSON.stringify(what)) },
     });
+    this.receiver.openWith(this.opener);
   }
 
   /** What became of a datagram: `accepted`, or why it was refused. */
   async receive(datagram: Uint8Array, from: Address = B1): Promise<string> {
-    if (!this.link.open) await this.receiver.start();
+    if (!this.link.open) await this.receiver.listen(this.link);
     const before = this.receiver.status();
     this.link.deliver(datagram, formatEndpoint(from, 40_000));
     const after = this.receiver.status();

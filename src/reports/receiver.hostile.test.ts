@@ -25,7 +25,8 @@ function heapBytes(): number {
 function hostile(node: TestNode, recorded: readonly Uint8Array[], withheld: Uint8Array) {
   const strangers = {
     otherCluster: signer({ cluster: 'east' }),
-    otherKey: signer({ keys: [key(9)] }),
+    otherKey: signer({ key: key(9) }),
+    otherBackend: signer({ addresses: [B2] }),
   };
   const edits = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 255 })), {
     minLength: 1,
@@ -48,7 +49,7 @@ function hostile(node: TestNode, recorded: readonly Uint8Array[], withheld: Uint
       fc.uint8Array({ minLength: 32, maxLength: 32 }),
     )
     .map(([reporter, incarnation, secret]) => {
-      const datagram = node.made(signer({ reporter, incarnation, keys: [secret] }));
+      const datagram = node.made(signer({ reporter, incarnation, key: secret }));
       // With the id of the real key, so that it has to be tried.
       return Uint8Array.from(datagram).with(3, withheld[3] ?? 0);
     });

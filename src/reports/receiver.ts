@@ -15,9 +15,9 @@ import { decodeReport } from './wire.ts';
 /** A reason for refusing is logged once in this time: whoever floods a node must not fill its disk. */
 const LOG_EVERY_MS = 60_000;
 
+type ReceiverStatus = Omit<ReportsStatus, 'listening' | 'problems'>;
+
 export interface ReceiverParts {
-  readonly link: PeerLink;
-  readonly opener: ReportOpener;
   readonly board: ReportBoard;
   readonly clock: Pick<Clock, 'nowMs'>;
   readonly logger: Pick<Logger, 'warn'>;
@@ -27,46 +27,66 @@ export class ReportReceiver {
   readonly #parts: ReceiverParts;
   readonly #refused = new Map<Refusal, number>(REFUSALS.map((reason) => [reason, 0]));
   readonly #loggedAtMs = new Map<Refusal, number>();
+  #opener: ReportOpener | undefined;
+  #link: PeerLink | undefined;
+  /** By links that are closed. */
+  #receivedBefore = 0;
   #accepted = 0;
 
   constructor(parts: ReceiverParts) {
     this.#parts = parts;
   }
 
-  /** Throws a SkeinError when there is no listening where it should. */
-  async start(): Promise<void> {
-    await this.#parts.link.start((datagram, from) => {
+  /** Reports are opened by this from now on. To be called before `listen`. */
+  openWith(opener: ReportOpener): void {
+    this.#opener = opener;
+  }
+
+  /** Opens the link, and then closes the one before. Throws a SkeinError, and keeps that one. */
+  async listen(link: PeerLink): Promise<void> {
+    await link.start((datagram, from) => {
       this.#receive(datagram, from);
     });
+    await this.#closeLink();
+    this.#link = link;
   }
 
-  stop(): Promise<void> {
-    return this.#parts.link.stop();
+  /** Until `openWith` and `listen` are called again. Stopping twice is stopping once. */
+  async stop(): Promise<void> {
+    await this.#closeLink();
+    this.#opener = undefined;
   }
 
-  status(): ReportsStatus {
-    const { link, board } = this.#parts;
+  status(): ReceiverStatus {
     return {
-      received: link.stats().received,
+      received: this.#receivedBefore + (this.#link?.stats().received ?? 0),
       accepted: this.#accepted,
-      reporters: board.reporters,
+      reporters: this.#parts.board.reporters,
       refused: Object.fromEntries(this.#refused),
     };
   }
 
+  async #closeLink(): Promise<void> {
+    const link = this.#link;
+    this.#link = undefined;
+    if (link === undefined) return;
+    await link.stop();
+    this.#receivedBefore += link.stats().received;
+  }
+
   #receive(datagram: Uint8Array, from: string): void {
-    const refusal = this.#judge(datagram, from);
+    if (this.#opener === undefined) return;
+    const refusal = this.#judge(this.#opener, datagram, from);
     if (refusal === undefined) this.#accepted += 1;
     else this.#refuse(refusal, from);
   }
 
-  #judge(datagram: Uint8Array, from: string): Refusal | undefined {
-    const { opener, board } = this.#parts;
+  #judge(opener: ReportOpener, datagram: Uint8Array, from: string): Refusal | undefined {
     const opened = opener.open(datagram);
     if (opened.kind === 'refused') return opened.reason;
     const report = decodeReport(opened.payload);
     if (report === undefined) return 'malformed';
-    return board.take(opened.envelope, report, sourceOf(from));
+    return this.#parts.board.take(opened.envelope, report, sourceOf(from));
   }
 
   #refuse(reason: Refusal, from: string): void {

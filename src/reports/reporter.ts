@@ -65,6 +65,14 @@ export class Reporter {
     await this.#parts.link.stop();
   }
 
+  /** Says nothing more, because another reporter of the backend goes on. */
+  async fallSilent(): Promise<void> {
+    this.#running = false;
+    this.#disarm?.();
+    await this.#round;
+    await this.#parts.link.stop();
+  }
+
   async #leave(): Promise<void> {
     const { clock, addresses } = this.#parts;
     this.#running = false;

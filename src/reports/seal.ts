@@ -1,25 +1,25 @@
 /**
- * Reports signed and opened: HMAC-SHA-256 (RFC 2104) under a key that is derived for nothing else,
- * so that no datagram of flow sync is ever taken for a report, or the other way about, even where
- * an operator uses one key for both. It remembers nothing: what is new and what is old is known to
- * board.ts.
+ * Reports signed and opened: HMAC-SHA-256 (RFC 2104), under a key of each reporter that says nothing
+ * of any other's: nodes derive it from the cluster's key and from the addresses that a report is about.
+ * Must believe nothing of a datagram before its tag has verified; new and old is board.ts's business.
  */
-import { createHmac, timingSafeEqual, type KeyObject } from 'node:crypto';
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { Address } from '../model/address.ts';
 import { readCount, writeCount } from '../peers/seal-aead.ts';
 import {
   CLUSTER_ID_BYTES,
   clusterId,
-  deriveKey,
+  deriveSecret,
   masterKeys,
   type MasterKey,
 } from '../peers/seal-keys.ts';
 import { asBuffer } from '../peers/seal-names.ts';
 import { REPORTER_NAME, type Envelope, type Refusal } from './report.ts';
-import { PAYLOAD_BYTES_MAX } from './wire.ts';
+import { addressField, addressFieldOf, PAYLOAD_BYTES_MAX } from './wire.ts';
 
 /** `SR`, where flow sync has `SK`. */
 const MAGIC = [0x53, 0x52] as const;
-const VERSION = 1;
+const VERSION = 2;
 const VERSION_AT = 2;
 const KEY_ID_AT = 3;
 const CLUSTER_AT = 4;
@@ -34,11 +34,29 @@ const TAG_BYTES = 32;
 
 export const DATAGRAM_BYTES_MAX = NAME_AT + NAME_BYTES_MAX + PAYLOAD_BYTES_MAX + TAG_BYTES;
 
-const LABEL = Buffer.from('skein report v1');
+const LABEL = Buffer.from('skein report v2');
+/** Derived keys that are kept, each of a reporter that has proved to have it. */
+const DERIVED_MAX = 16_384;
 
-interface ReportKey {
+/** What one reporter signs with. */
+export interface ReporterKey {
+  /** Of the cluster's key that it comes from. */
   readonly id: number;
-  readonly key: KeyObject;
+  /** KEY_BYTES. */
+  readonly secret: Uint8Array;
+}
+
+/**
+ * For reports about exactly these addresses, in any order. Throws a RangeError for a `key` that no
+ * key file holds, and for addresses that no report has.
+ */
+export function reporterKey(
+  key: Uint8Array,
+  cluster: string,
+  addresses: readonly Address[],
+): ReporterKey {
+  const [master] = masterKeys([key]);
+  return { id: master.id, secret: derive(master, clusterId(cluster), addressField(addresses)) };
 }
 
 export interface SignerOptions {
@@ -47,8 +65,7 @@ export interface SignerOptions {
   readonly reporter: string;
   /** See Envelope. */
   readonly incarnation: number;
-  /** One or two; the first signs. */
-  readonly keys: readonly Uint8Array[];
+  readonly key: ReporterKey;
 }
 
 /** Makes the datagrams of one life of a reporter. */
@@ -56,16 +73,16 @@ export class ReportSigner {
   readonly #cluster: Buffer;
   readonly #reporter: string;
   readonly #incarnation: number;
-  #key: ReportKey;
+  #key: ReporterKey;
   #sequence = 0;
 
-  /** Throws a RangeError for a name or for keys that no datagram could have. */
-  constructor({ cluster, reporter, incarnation, keys }: SignerOptions) {
+  /** Throws a RangeError for a name that no datagram could have. */
+  constructor({ cluster, reporter, incarnation, key }: SignerOptions) {
     if (!REPORTER_NAME.test(reporter)) throw new RangeError(`not a reporter's name: ${reporter}`);
     this.#cluster = clusterId(cluster);
     this.#reporter = reporter;
     this.#incarnation = incarnation;
-    this.#key = reportKeys(keys, this.#cluster)[0];
+    this.#key = key;
   }
 
   sign(payload: Uint8Array, sentAtMs: number): Uint8Array {
@@ -82,11 +99,11 @@ export class ReportSigner {
     header[NAME_LENGTH_AT] = this.#reporter.length;
     header.write(this.#reporter, NAME_AT, 'latin1');
     const signed = Buffer.concat([header, payload]);
-    return Buffer.concat([signed, tagOf(this.#key, signed)]);
+    return Buffer.concat([signed, tagOf(this.#key.secret, signed)]);
   }
 
-  setKeys(keys: readonly Uint8Array[]): void {
-    this.#key = reportKeys(keys, this.#cluster)[0];
+  setKey(key: ReporterKey): void {
+    this.#key = key;
   }
 }
 
@@ -94,15 +111,21 @@ export type OpenedReport =
   | { readonly kind: 'opened'; readonly envelope: Envelope; readonly payload: Uint8Array }
   | { readonly kind: 'refused'; readonly reason: Refusal };
 
-/** Tells whether a datagram was made by somebody who has a key of the cluster's reporters. */
+/** A key of the cluster, and those of its reporters that were derived so far, by their addresses. */
+interface ReportKey {
+  readonly master: MasterKey;
+  readonly derived: Map<string, Uint8Array>;
+}
+
+/** Tells whether a datagram was made by somebody who has the key for the addresses that it is about. */
 export class ReportOpener {
   readonly #cluster: Buffer;
-  #keys: readonly ReportKey[];
+  readonly #keys: readonly ReportKey[];
 
   /** One or two keys, which both open. */
   constructor(cluster: string, keys: readonly Uint8Array[]) {
     this.#cluster = clusterId(cluster);
-    this.#keys = reportKeys(keys, this.#cluster);
+    this.#keys = masterKeys(keys).map((master) => ({ master, derived: new Map() }));
   }
 
   /** Never throws. */
@@ -110,20 +133,34 @@ export class ReportOpener {
     const bytes = asBuffer(datagram);
     const header = readHeader(bytes, this.#cluster);
     if (typeof header === 'string') return refused(header);
-    const keys = this.#keys.filter(({ id }) => id === header.keyId);
+    const keys = this.#keys.filter(({ master }) => master.id === header.keyId);
     if (keys.length === 0) return refused('other_key');
     if (bytes.length === header.signedBytes) return refused('unsigned');
     if (bytes.length !== header.signedBytes + TAG_BYTES) return refused('malformed');
     const signed = bytes.subarray(0, header.signedBytes);
     const tag = bytes.subarray(header.signedBytes);
-    if (!keys.some((key) => timingSafeEqual(tagOf(key, signed), tag))) return refused('forged');
     const { reporter, incarnation, sequence, sentAtMs, payloadAt } = header;
-    const envelope = { reporter, incarnation, sequence, sentAtMs };
-    return { kind: 'opened', envelope, payload: signed.subarray(payloadAt) };
+    const payload = signed.subarray(payloadAt);
+    const addresses = addressFieldOf(payload);
+    if (addresses === undefined) return refused('malformed');
+    if (!keys.some((key) => this.#verifies(key, addresses, signed, tag))) return refused('forged');
+    return { kind: 'opened', envelope: { reporter, incarnation, sequence, sentAtMs }, payload };
   }
 
-  setKeys(keys: readonly Uint8Array[]): void {
-    this.#keys = reportKeys(keys, this.#cluster);
+  /** Keeps the key only of who has it: whoever makes addresses up must not fill the memory. */
+  #verifies(
+    { master, derived }: ReportKey,
+    addresses: Uint8Array,
+    signed: Buffer,
+    tag: Buffer,
+  ): boolean {
+    const name = asBuffer(addresses).toString('latin1');
+    const known = derived.get(name);
+    const key = known ?? derive(master, this.#cluster, addresses);
+    if (!timingSafeEqual(tagOf(key, signed), tag)) return false;
+    if (known === undefined && derived.size >= DERIVED_MAX) derived.clear();
+    if (known === undefined) derived.set(name, key);
+    return true;
   }
 }
 
@@ -156,18 +193,11 @@ function readHeader(datagram: Buffer, cluster: Buffer): Header | Refusal {
   return { reporter, incarnation, sequence, sentAtMs, keyId, payloadAt, signedBytes };
 }
 
-function reportKeys(
-  keys: readonly Uint8Array[],
-  cluster: Uint8Array,
-): readonly [ReportKey, ...ReportKey[]] {
-  const derive = (master: MasterKey): ReportKey => {
-    return { id: master.id, key: deriveKey(master, cluster, LABEL) };
-  };
-  const [first, ...others] = masterKeys(keys);
-  return [derive(first), ...others.map(derive)];
+function derive(master: MasterKey, cluster: Uint8Array, addresses: Uint8Array): Uint8Array {
+  return deriveSecret(master, cluster, Buffer.concat([LABEL, addresses]));
 }
 
-function tagOf({ key }: ReportKey, signed: Uint8Array): Buffer {
+function tagOf(key: Uint8Array, signed: Uint8Array): Buffer {
   return createHmac('sha256', key).update(signed).digest();
 }
 

@@ -58,7 +58,7 @@ class Network {
   }
 
   async start(): Promise<void> {
-    await this.node.receiver.start();
+    await this.node.receiver.listen(this.node.link);
     this.scheduler.start();
   }
 
@@ -67,7 +67,7 @@ class Network {
     const reporter = new Reporter({
       clock: this.clock,
       link,
-      signer: signer({ reporter: at, incarnation: this.clock.wallMs() }),
+      signer: signer({ reporter: at, incarnation: this.clock.wallMs(), addresses: [at] }),
       addresses: [at],
       checks: [],
       intervalMs: INTERVAL_MS,
@@ -141,13 +141,18 @@ function attack(network: Network): void {
   network.inject(one.datagram.subarray(0, -32), one.from);
   const about = { addresses: [one.from] };
   network.inject(
-    network.node.made(signer({ reporter: one.from, keys: [key(9)] }), about),
+    network.node.made(signer({ reporter: one.from, key: key(9), ...about }), about),
     one.from,
   );
-  network.inject(network.node.made(signer({ cluster: 'east' }), about), one.from);
-  // Who has the key and speaks for somebody who lives.
-  const insider = signer({ reporter: 'insider', incarnation: network.clock.wallMs() });
+  network.inject(network.node.made(signer({ cluster: 'east', ...about }), about), one.from);
+  // Who has the cluster's key and speaks for somebody who lives, from elsewhere.
+  const incarnation = network.clock.wallMs();
+  const insider = signer({ reporter: 'insider', incarnation, ...about });
   network.inject(network.node.made(insider, about), address('10.0.0.66'));
+  // Who has the key of another backend, and sends as the one that it is about.
+  const other = one.from === BACKEND_A ? BACKEND_B : BACKEND_A;
+  const intruder = signer({ reporter: one.from, incarnation, addresses: [other] });
+  network.inject(network.node.made(intruder, about), one.from);
 }
 
 const SEEDS = [1, 2, 3, Date.now() % 2 ** 31];

@@ -19,6 +19,9 @@ const full: Report = report({
   ],
 });
 
+/** Behind its two addresses. */
+const STATE_AT = 33;
+
 test.each<[string, Report]>([
   ['the shortest', report()],
   ['a last word', report({ state: 'leaving' })],
@@ -32,7 +35,7 @@ test('the layout is the one of REPORTS.md', () => {
     report({ services: [{ service: WEB, healthy: false, detail: 'no' }] }),
   );
   expect(Buffer.from(bytes).toString('hex')).toBe(
-    ['01', '00', '01', '00000000000000000000ffff0a000001']
+    ['01', '00000000000000000000ffff0a000001', '01', '00']
       .concat('01', '00000000000000000000ffffc0000201', '06', '0050', '00', '02', '6e6f')
       .join(''),
   );
@@ -74,16 +77,20 @@ test.each([
 
 describe('refused', () => {
   const bytes = encodeReport(full);
+  const [first, second] = [bytes.subarray(1, 17), bytes.subarray(17, STATE_AT)];
+  const rest = bytes.subarray(STATE_AT);
 
   test.each<[string, Uint8Array]>([
     ['nothing', new Uint8Array()],
-    ['a state that is none', bytes.with(0, 3)],
+    ['a state that is none', bytes.with(STATE_AT, 3)],
     ['a byte too many', Buffer.concat([bytes, Uint8Array.of(0)])],
-    ['no address', Uint8Array.of(1, 0, 0, 0)],
+    ['no address', Uint8Array.of(0, 1, 0, 0)],
     ['an address that is cut short', encodeReport(report()).subarray(0, 10)],
-    ['more addresses than there may be', Uint8Array.of(1, 0, 9, ...new Uint8Array(145))],
-    ['text that is no UTF-8', bytes.with(2, 0xff)],
-    ['a control character', bytes.with(2, 0x07)],
+    ['more addresses than there may be', Uint8Array.of(9, ...new Uint8Array(147))],
+    ['addresses out of order', Buffer.concat([bytes.subarray(0, 1), second, first, rest])],
+    ['an address twice', Buffer.concat([bytes.subarray(0, 1), first, first, rest])],
+    ['text that is no UTF-8', bytes.with(STATE_AT + 2, 0xff)],
+    ['a control character', bytes.with(STATE_AT + 2, 0x07)],
   ])('%s', (_, each) => {
     expect(decodeReport(each)).toBeUndefined();
   });

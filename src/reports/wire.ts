@@ -18,29 +18,45 @@ import {
 /** A datagram of 1,400 bytes less the longest header and the tag. */
 export const PAYLOAD_BYTES_MAX = 1_266;
 
+const ADDRESS_BYTES = 16;
+
+/** How many, and each once as 16 bytes, in order: what a reporter's key is derived from. */
+export function addressField(addresses: readonly Address[]): Uint8Array {
+  if (addresses.length === 0 || addresses.length > ADDRESSES_MAX) {
+    throw new RangeError(`a report is for 1 to ${ADDRESSES_MAX} addresses`);
+  }
+  const inOrder = [...new Set(addresses)]
+    .map(addressBytes)
+    .toSorted((a, b) => Buffer.compare(a, b));
+  return Buffer.concat([Uint8Array.of(inOrder.length), ...inOrder]);
+}
+
+/** The addresses that a payload begins with, before anything of it is believed. The same memory. */
+export function addressFieldOf(payload: Uint8Array): Uint8Array | undefined {
+  const count = payload[0] ?? 0;
+  const length = 1 + count * ADDRESS_BYTES;
+  if (count === 0 || count > ADDRESSES_MAX || length > payload.length) return undefined;
+  return payload.subarray(0, length);
+}
+
 const STATES: readonly ReportedState[] = ['unhealthy', 'healthy', 'leaving'];
 const PROTOCOLS: ReadonlyMap<number, L4Protocol> = new Map([
   [6, 'tcp'],
   [17, 'udp'],
 ]);
-const ADDRESS_BYTES = 16;
 /** Address, protocol, port, state and the length of the detail. */
 const SERVICE_BYTES = ADDRESS_BYTES + 5;
 
 /** At most PAYLOAD_BYTES_MAX: details are cut. Throws a RangeError for too many of anything. */
 export function encodeReport(report: Report): Uint8Array {
   const { addresses, services } = report;
-  if (addresses.length === 0 || addresses.length > ADDRESSES_MAX) {
-    throw new RangeError(`a report is for 1 to ${ADDRESSES_MAX} addresses`);
-  }
   if (services.length > SERVICES_MAX) {
     throw new RangeError(`a report has at most ${SERVICES_MAX} services`);
   }
   const head = [
+    addressField(addresses),
     Uint8Array.of(STATES.indexOf(report.state)),
     lengthAndText(report.detail, DETAIL_BYTES_MAX),
-    Uint8Array.of(addresses.length),
-    ...addresses.map(addressBytes),
     Uint8Array.of(services.length),
   ];
   const room = PAYLOAD_BYTES_MAX - sizeOf(head) - services.length * SERVICE_BYTES;
@@ -71,11 +87,13 @@ function lengthAndText(text: string, bytesMax: number): Uint8Array {
 /** Undefined unless every byte is as REPORTS.md has it. Never throws. */
 export function decodeReport(payload: Uint8Array): Report | undefined {
   const reader = new Reader(payload);
+  const addresses = reader.list(ADDRESSES_MAX, () => reader.address());
+  if (addresses === undefined || addresses.length === 0) return undefined;
+  const inOrder = addressField(addresses);
+  if (Buffer.compare(inOrder, payload.subarray(0, inOrder.length)) !== 0) return undefined;
   const state = STATES[reader.byte() ?? STATES.length];
   const detail = reader.text(DETAIL_BYTES_MAX);
   if (state === undefined || detail === undefined) return undefined;
-  const addresses = reader.list(ADDRESSES_MAX, () => reader.address());
-  if (addresses === undefined || addresses.length === 0) return undefined;
   const services = reader.list(SERVICES_MAX, () => readService(reader));
   if (services === undefined || !reader.atEnd) return undefined;
   return { addresses, state, detail, services };

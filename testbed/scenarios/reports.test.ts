@@ -4,7 +4,8 @@
  * in real namespaces, and datagrams that were recorded, changed or made up.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ReportSigner } from '../../src/reports/seal.ts';
+import { reporterKey, ReportSigner } from '../../src/reports/seal.ts';
+import type { Address } from '../../src/model/address.ts';
 import { encodeReport } from '../../src/reports/wire.ts';
 import type { NodeSnapshot } from '../../src/snapshot.ts';
 import { configFiles } from '../config.ts';
@@ -13,8 +14,11 @@ import {
   recordReports,
   reported,
   reporterSpec,
+  REPORTS_GROUP,
   REPORTS_PORT,
   sendReports,
+  type ReportedOptions,
+  writeReporterKey,
   writeReportKey,
 } from '../reports.ts';
 import { Testbed, type TestbedOptions } from '../testbed.ts';
@@ -24,6 +28,7 @@ import { backendOf, scenario, urlOf, vipOf } from './support.ts';
 
 /** The default, and what the goal names, is 10 s: the reporters here are faster as well. */
 const SILENCE_MS = 2_000;
+const CLUSTER = 'testbed';
 const KEY = writeReportKey();
 
 /** A testbed in which all checks are reports, and a reporter for each backend. */
@@ -46,8 +51,9 @@ class Reported {
     const vip = vipOf(testbed, 'ipv4');
     const reporters = testbed.backends.map(({ site }) => {
       const addresses = ['--address', site.ipv4, site.ipv6];
+      const key = ['--key-file', writeReporterKey(site, CLUSTER, KEY.key)];
       const checks = ['--check', `http:http://${vip}:${HTTP_PORT}/healthz`];
-      return new Daemon(reporterSpec(site, ['--config', config, ...addresses, ...checks]));
+      return new Daemon(reporterSpec(site, ['--config', config, ...addresses, ...key, ...checks]));
     });
     return new Reported(testbed, reporters);
   }
@@ -67,6 +73,18 @@ class Reported {
         .every((backend) => backend.state === state && backend.reason.includes(reason));
     const what = `${name} to be ${state}, ${reason}`;
     return Promise.all(this.testbed.nodes.map((node) => node.untilSnapshot(what, fits)));
+  }
+
+  /** Every node reads a document with reports elsewhere, and listens there. */
+  async reload(options: Pick<ReportedOptions, 'to'>, listening: string): Promise<void> {
+    const patch = reported(KEY.path, { silenceMs: SILENCE_MS, ...options });
+    this.testbed.reconfigure({ patch });
+    for (const node of this.testbed.nodes) {
+      await node.untilSnapshot(`reports at ${listening}`, ({ reports }) => {
+        expect(reports?.problems ?? []).toEqual([]);
+        return reports?.listening?.startsWith(`${listening} `) === true;
+      });
+    }
   }
 
   async down(): Promise<void> {
@@ -160,7 +178,7 @@ scenario('backends that report their own health', () => {
     await bed.until('b4', 'down', 'has stopped reporting');
     const before = await Promise.all(bed.testbed.nodes.map((node) => node.snapshot()));
 
-    const hostile = hostileDatagrams(recorded, site.ipv4);
+    const hostile = hostileDatagrams(recorded, site.ipv4, bed.testbed.backend(3).site.ipv4);
     for (const { datagrams } of hostile) await sendReports(site, datagrams);
     for (const [index, node] of bed.testbed.nodes.entries()) {
       const first = before[index];
@@ -180,19 +198,53 @@ scenario('backends that report their own health', () => {
     bed.reporter(4).start();
     await bed.until('b4', 'up');
   });
+
+  test('the document moves reports, takes them out and brings them back: nodes follow as they run', async () => {
+    const moved = { group: `${REPORTS_GROUP}:${REPORTS_PORT + 1}` };
+    await bed.reload({ to: moved }, `${REPORTS_GROUP}:${REPORTS_PORT + 1}`);
+    for (const reporter of bed.reporters.slice(1)) reporter.signal('SIGHUP');
+    await bed.until('b1', 'down', 'has stopped reporting');
+    for (const name of ['b2', 'b3', 'b4']) await bed.until(name, 'up');
+    bed.reporter(1).signal('SIGHUP');
+    await bed.until('b1', 'up');
+
+    bed.testbed.reconfigure({});
+    for (const node of bed.testbed.nodes) {
+      await node.untilSnapshot('no reports', ({ reports }) => reports === null);
+    }
+    await bed.until('b1', 'up');
+    await bed.reload({}, `${REPORTS_GROUP}:${REPORTS_PORT}`);
+    for (const reporter of bed.reporters) reporter.signal('SIGHUP');
+    for (const node of bed.testbed.nodes) {
+      await node.untilSnapshot('a report of each', ({ services }) =>
+        services
+          .flatMap(({ backends }) => backends)
+          .every(({ state, checks }) => state === 'up' && checks[0]?.last?.kind === 'pass'),
+      );
+    }
+  });
 });
 
-function hostileDatagrams(recorded: readonly Buffer[], own: Parameters<typeof signed>[1]) {
+function hostileDatagrams(recorded: readonly Buffer[], own: Address, other: Address) {
   const last = recorded.at(-1);
   if (last === undefined) throw new Error('nothing was recorded');
+  // By whoever has broken into another backend, and has its key.
+  const intruder = signed({ keyFor: other }, own);
   return [
     { reason: 'replayed', datagrams: recorded },
-    { reason: 'forged', datagrams: [flipped(last, last.length - 1), flipped(last, 30)] },
+    { reason: 'forged', datagrams: [flipped(last, last.length - 1), flipped(last, 30), intruder] },
     { reason: 'unsigned', datagrams: [last.subarray(0, -32)] },
     { reason: 'other_cluster', datagrams: [signed({ cluster: 'elsewhere' }, own)] },
     { reason: 'too_old', datagrams: [signed({ sentAgoMs: 60_000 }, own)] },
     { reason: 'not_a_report', datagrams: [Buffer.from('SK and then noise')] },
   ];
+}
+
+interface SignedOptions {
+  readonly cluster?: string;
+  readonly sentAgoMs?: number;
+  /** The backend whose key it is; default: the one that the report is about. */
+  readonly keyFor?: Address;
 }
 
 function flipped(datagram: Buffer, at: number): Buffer {
@@ -201,17 +253,17 @@ function flipped(datagram: Buffer, at: number): Buffer {
   return bytes;
 }
 
-/** By somebody who has the key, about a backend that is healthy. */
+/** By somebody who has a key, about a backend that is healthy. */
 function signed(
-  { cluster = 'testbed', sentAgoMs = 0 },
-  own: Testbed['backends'][number]['site']['ipv4'],
+  { cluster = CLUSTER, sentAgoMs = 0, keyFor }: SignedOptions,
+  own: Address,
 ): Uint8Array {
   const nowMs = Date.now();
   const signer = new ReportSigner({
     cluster,
     reporter: 'b4',
     incarnation: nowMs,
-    keys: [KEY.key],
+    key: reporterKey(KEY.key, cluster, [keyFor ?? own]),
   });
   const payload = encodeReport({ addresses: [own], state: 'healthy', detail: '', services: [] });
   return signer.sign(payload, nowMs - sentAgoMs);

@@ -84,7 +84,7 @@ export function connectionBanners(snapshot, { dataAgeMs, stillMs, failure, retry
  */
 export function snapshotBanners(snapshot) {
   if (snapshot === undefined) return [];
-  const { config, dataplane, takenAtMs } = snapshot;
+  const { config, dataplane, reports, takenAtMs } = snapshot;
   /** @type {Banner[]} */
   const found = [];
   if (config.refusedAtMs !== null) {
@@ -105,6 +105,15 @@ export function snapshotBanners(snapshot) {
       title: 'Writes to the forwarding maps fail.',
       text: 'They are tried again; services concerned are not announced.',
       lines: dataplane.failures,
+    });
+  }
+  if (reports !== null && reports.problems.length > 0) {
+    found.push({
+      key: 'reports',
+      tone: 'warn',
+      title: 'Reports of backends are not taken as the document says.',
+      text: `It is tried again. ${reports.listening === null ? 'Nobody is heard' : `Still listening at ${reports.listening}`}.`,
+      lines: reports.problems,
     });
   }
   if (dataplane.interfaces.length === 0) {

@@ -19,7 +19,7 @@ export const refusalHelp = {
   other_key: 'Signed with a key that is not in the key files of this node',
   malformed: 'With content that makes no sense',
   unsigned: 'Without a signature',
-  forged: 'Names a key of the cluster, but was not signed with it',
+  forged: 'Names a key of the cluster, but was not signed with the one of its backend',
   too_old: 'Sent too long ago: late, replayed, or by a clock that is behind',
   too_new: 'Sent in the future: by a clock that is ahead',
   unknown_backend: 'About no backend in the configuration of this node',
