@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 
-// A whole vitest starts in each test, on a machine that may be busy.
-vi.setConfig({ testTimeout: 60_000 });
+// A whole vitest starts in each test, all at once, on a machine that may be busy.
+vi.setConfig({ testTimeout: 240_000 });
 
 const ROOT = join(import.meta.dirname, '..');
 const run = promisify(execFile);
@@ -61,7 +61,7 @@ async function vitest(
   const cli = join(ROOT, 'node_modules/vitest/vitest.mjs');
   const ended = await run(process.execPath, [cli, 'run', '--root', folder, ...options, file], {
     env,
-    timeout: 50_000,
+    timeout: 200_000,
   }).then(
     ({ stdout, stderr }) => ({ code: 0, output: stdout + stderr }),
     (error: unknown) => {

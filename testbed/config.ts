@@ -40,7 +40,7 @@ export interface ConfigOptions {
   readonly standardServices?: readonly StandardService[];
   /** More services, as the document has them; they may use the group `web`. */
   readonly services?: readonly Document[];
-  /** Default 200. */
+  /** Default 500, which is also what an answer may take. */
   readonly checkIntervalMs?: number;
   /** Default 1. */
   readonly need?: number;
@@ -162,7 +162,7 @@ function serviceDocument(shape: Topology, name: StandardService, options: Config
   const [first] = shape.vips;
   const ports = { web: HTTP_PORT, echo: ECHO_PORT, 'udp-echo': UDP_ECHO_PORT };
   const http = { type: 'http', port: HTTP_PORT, path: '/healthz' };
-  const intervalMs = options.checkIntervalMs ?? 200;
+  const intervalMs = options.checkIntervalMs ?? 500;
   return {
     name,
     vip: [first?.ipv4, first?.ipv6],

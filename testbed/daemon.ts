@@ -11,8 +11,9 @@ import { PROJECT } from './places.ts';
 import { isListening, record } from './processes.ts';
 import { until } from './until.ts';
 
-const READY_TIMEOUT_MS = 15_000;
-const STOP_TIMEOUT_MS = 10_000;
+const READY_TIMEOUT_MS = 60_000;
+/** Ended by force it would not have withdrawn its routes, for one. */
+const STOP_TIMEOUT_MS = 30_000;
 const URGENT_NICE = '-15';
 
 export interface DaemonSpec {

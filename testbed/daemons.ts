@@ -1,6 +1,7 @@
 /** What runs on a balancer and on a backend of the testbed, and what can be done to them. */
 import { askBackend } from '../src/backend/lock.ts';
 import type { BackendStatus } from '../src/backend/server.ts';
+import { SkeinError } from '../src/lib/errors.ts';
 import type { NodeSnapshot } from '../src/snapshot.ts';
 import { configFiles, documentFile, GOBGP_PORT } from './config.ts';
 import { Daemon, type DaemonSpec } from './daemon.ts';
@@ -18,8 +19,8 @@ import {
 } from './topology.ts';
 import { until } from './until.ts';
 
-const SNAPSHOT_TIMEOUT_MS = 2_000;
-const ANNOUNCE_TIMEOUT_MS = 20_000;
+const SNAPSHOT_TIMEOUT_MS = 10_000;
+const ANNOUNCE_TIMEOUT_MS = 60_000;
 
 /** A balancer: gobgpd and the supervisor, each of which can be lost by itself. */
 export class BalancerNode {
@@ -143,9 +144,17 @@ export class BackendHost {
 
   /** What `skein backend status --json` shows. Throws where it does not run. */
   async status(): Promise<BackendStatus> {
-    const status = await askBackend(stateFolder(this.site));
-    if (status === undefined) throw new Error(`${this.site.name} runs no skein backend`);
-    return status as BackendStatus;
+    const { name } = this.site;
+    return until(
+      async () => {
+        const answer = await askBackend(stateFolder(this.site));
+        if (answer === undefined) throw new SkeinError('hopeless', `${name} runs no skein backend`);
+        // One that is too busy to answer in time says nothing of itself.
+        const status = answer as Partial<BackendStatus>;
+        return status.pid !== undefined && (status as BackendStatus);
+      },
+      { what: `${name} to say what it does` },
+    );
   }
 
   async startServer(signal?: AbortSignal): Promise<void> {

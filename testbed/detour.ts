@@ -13,7 +13,7 @@ import { record } from './processes.ts';
 import type { Site } from './topology.ts';
 
 const MAIN = `${PROJECT}testbed/detour-process.ts`;
-const ANSWER_TIMEOUT_MS = 10_000;
+const ANSWER_TIMEOUT_MS = 30_000;
 
 export interface DetourOptions {
   readonly group: Address;

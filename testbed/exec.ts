@@ -10,7 +10,7 @@ import { errorMessage, SkeinError } from '../src/lib/errors.ts';
 
 /** A table of some ten thousand flows, as bpftool prints it. */
 const OUTPUT_BYTES_MAX = 64 << 20;
-const RUN_TIMEOUT_MS = 10_000;
+const RUN_TIMEOUT_MS = 30_000;
 
 /** What the testbed needs, and the Debian package that has it. */
 const PROGRAMS = {

@@ -8,7 +8,7 @@ import { STATE } from './places.ts';
 import { until } from './until.ts';
 
 const RECORDS = `${STATE}/processes.jsonl`;
-const DEATH_TIMEOUT_MS = 5_000;
+const DEATH_TIMEOUT_MS = 30_000;
 
 export interface ProcessRecord {
   readonly pid: number;

@@ -32,7 +32,7 @@ mode('requests', 'HTTP requests, each on a new TCP connection; one report at the
   .requiredOption('--url <url>', 'what to ask for')
   .option('--count <n>', 'requests', whole(1, 1_000_000), 100)
   .option('--concurrency <n>', 'requests at once', whole(1, 1_000), 8)
-  .option('--timeout-ms <ms>', 'for one request', whole(1, 60_000), 2_000)
+  .option('--timeout-ms <ms>', 'for one request', whole(1, 60_000), 10_000)
   .action(async (options: RequestsOptions) => {
     say(await sendRequests(options));
   });
@@ -42,8 +42,8 @@ mode('hold', 'TCP connections that stay; commands on standard input: report, mar
   .option('--port <port>', 'echo port', port, ECHO_PORT)
   .option('--count <n>', 'connections', whole(1, 20_000), 100)
   .option('--interval-ms <ms>', 'between two lines of a connection', whole(1, 60_000), 100)
-  .option('--open-timeout-ms <ms>', 'for opening one', whole(1, 60_000), 5_000)
-  .option('--stall-ms <ms>', 'waiting longer for an echo is a stall', whole(1, 60_000), 2_000)
+  .option('--open-timeout-ms <ms>', 'for opening one', whole(1, 60_000), 20_000)
+  .option('--stall-ms <ms>', 'waiting longer for an echo is a stall', whole(1, 60_000), 5_000)
   .action(async (options: HoldOptions) => {
     const held = new HeldConnections(options);
     await Promise.all([
@@ -68,7 +68,7 @@ program
   .description('a steady stream of HTTP requests, a result line each; ends with standard input')
   .requiredOption('--url <url...>', 'what to ask for, in turn')
   .option('--rate-per-s <n>', 'requests a second', whole(1, 2_000), 20)
-  .option('--timeout-ms <ms>', 'for one request', whole(1, 60_000), 1_000)
+  .option('--timeout-ms <ms>', 'for one request', whole(1, 60_000), 5_000)
   .action(async ({ url, ...options }: Omit<StreamOptions, 'urls'> & { url: string[] }) => {
     await streamRequests({ ...options, urls: url }, untilStopped(), say);
   });
@@ -79,7 +79,7 @@ mode('udp', 'datagrams to the UDP echo; one report at the end')
   .option('--count <n>', 'datagrams; else until standard input ends', whole(1, 1_000_000))
   .option('--flows <n>', 'source ports', whole(1, 4_096), 16)
   .option('--rate-per-s <n>', 'datagrams a second', whole(1, 50_000), 500)
-  .option('--timeout-ms <ms>', 'for the last answers', whole(1, 60_000), 1_000)
+  .option('--timeout-ms <ms>', 'for the last answers', whole(1, 60_000), 5_000)
   .option(
     '--bytes-max <n>',
     'they grow in even steps to this size, over --count',

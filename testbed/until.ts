@@ -2,10 +2,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorMessage, SkeinError } from '../src/lib/errors.ts';
 
+/** Of a machine that has much else to do: whoever waits for what comes is not kept by it. */
+const TIMEOUT_MS = 30_000;
+
 export interface UntilOptions {
   /** Completes the sentence "still waiting for ..." */
   readonly what: string;
-  /** Default 10,000. */
+  /** Default 30,000. */
   readonly timeoutMs?: number;
   /** Default 25. */
   readonly everyMs?: number;
@@ -20,7 +23,7 @@ export async function until<T>(
   probe: () => T | undefined | false | Promise<T | undefined | false>,
   options: UntilOptions,
 ): Promise<T> {
-  const deadlineMs = performance.now() + (options.timeoutMs ?? 10_000);
+  const deadlineMs = performance.now() + (options.timeoutMs ?? TIMEOUT_MS);
   let lastError = '';
   for (;;) {
     options.signal?.throwIfAborted();

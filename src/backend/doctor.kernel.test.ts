@@ -13,7 +13,7 @@ const MAIN = join(import.meta.dirname, '../main.ts');
 const NAMESPACE = `skein-doctor-${process.pid}`;
 const VIPS = ['192.0.2.10', '2001:db8::10'] as const;
 const [VIP, VIP6] = VIPS;
-const WITHIN_MS = 20_000;
+const WITHIN_MS = 60_000;
 
 const scratch = mkdtempSync(join(tmpdir(), 'skein-doctor-'));
 
@@ -203,7 +203,8 @@ test.each(['global', 'host'])('a VIP of %s scope: what is said of ARP is what it
     far(
       'ip link set far0 up; ip addr add 10.0.0.1/24 dev far0; ip route add 192.0.2.0/24 dev far0',
     );
-    far('echo 20 > /proc/sys/net/ipv4/neigh/far0/retrans_time_ms');
+    // Three questions: an answer must not come after them, be the machine ever so busy.
+    far('echo 200 > /proc/sys/net/ipv4/neigh/far0/retrans_time_ms');
     for (const ignore of [0, 1, 2, 3, 4, 8]) {
       sh(`sysctl -qw net.ipv4.conf.eth0.arp_ignore=${ignore}`);
       far(`ip neigh flush all; ip neigh replace ${VIP} dev far0 use`);

@@ -17,7 +17,7 @@ export const HTTP_PORT = 80;
 export const UDP_ECHO_PORT = 7001;
 
 const ROOT = `${import.meta.dirname}/../..`;
-const WAIT_MS = 30_000;
+const WAIT_MS = 60_000;
 const POLL_MS = 20;
 const OUTPUT_CHARS_MAX = 1_000_000;
 
@@ -201,13 +201,16 @@ export async function commands(lines: readonly string[]): Promise<void> {
   if (failures.length > 0) throw new Error(failures.join('; '));
 }
 
-/** Sends a signal and waits for the end. */
+/** It has ended, and all that it said has been read, which may come later. */
+export function isOver({ exitCode, signalCode, stdout, stderr }: ChildProcess): boolean {
+  const hasEnded = exitCode !== null || signalCode !== null;
+  return hasEnded && [stdout, stderr].every((stream) => stream?.closed !== false);
+}
+
+/** Sends a signal and waits until it is over. */
 export async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
-  if (child.exitCode === null && child.signalCode === null) {
-    const exit = once(child, 'exit');
-    child.kill(signal);
-    await exit;
-  }
+  child.kill(signal);
+  await until('an end', () => isOver(child));
   return child.exitCode;
 }
 

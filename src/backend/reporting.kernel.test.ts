@@ -10,7 +10,7 @@ import { UnicastLink } from '../peers/unicast.ts';
 import type { Report } from '../reports/report.ts';
 import { ReportOpener } from '../reports/seal.ts';
 import { decodeReport } from '../reports/wire.ts';
-import { end, FAR, HTTP_PORT, NEAR, ServerNamespace, until } from './fixture.ts';
+import { end, FAR, HTTP_PORT, isOver, NEAR, ServerNamespace, until } from './fixture.ts';
 
 const VIP = '192.0.2.80';
 const PORT = 7484;
@@ -172,7 +172,7 @@ describe('refused in one line, with nothing changed and nothing said', () => {
     await using ear = await new Ear().listen();
     const state = await server.state();
     const run = server.startBackend(...options());
-    await until('an end', () => run.child.exitCode !== null);
+    await until('an end', () => isOver(run.child));
     expect(run.said()).toContain(words);
     expect(run.child.exitCode).toBe(code);
     const lines = run.said().split('\n');

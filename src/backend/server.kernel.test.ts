@@ -16,6 +16,7 @@ import {
   download,
   end,
   FAR,
+  isOver,
   markAsNode,
   NEAR,
   ServerNamespace,
@@ -79,7 +80,7 @@ describe('packets', () => {
         }),
       );
       const header = kind === 'gue' ? [0, inner === 'ipv4' ? 4 : 41, 0, 0] : [];
-      const answer = once(client, 'message', { signal: AbortSignal.timeout(10_000) });
+      const answer = once(client, 'message', { signal: AbortSignal.timeout(60_000) });
       node.send(Uint8Array.of(...header, ...packet), PORTS[kind], FAR[outer]);
       const [data, from] = (await answer) as [Buffer, { address: string; port: number }];
       expect(from).toMatchObject({ address: VIPS[inner], port: UDP_ECHO_PORT });
@@ -257,7 +258,7 @@ describe('refused in one line, with nothing changed', () => {
     if (before !== undefined) await server.tool('sh', '-c', before);
     const state = await server.state();
     const run = server.startBackend(...options);
-    await until('an end', () => run.child.exitCode !== null);
+    await until('an end', () => isOver(run.child));
     expect(run.child.exitCode).toBe(code);
     expect(run.said()).toContain(words);
     expect(
@@ -282,7 +283,7 @@ describe('refused in one line, with nothing changed', () => {
     const run = server.startBackend('--vip', VIPS.ipv4);
     await server.ready(run);
     const second = server.startBackend('--vip', VIPS.ipv6);
-    await until('an end', () => second.child.exitCode !== null);
+    await until('an end', () => isOver(second.child));
     expect(second.said()).toContain(`skein backend runs already (process `);
     expect((await server.state()).loopback).toContain(VIPS.ipv4);
     expect(JSON.parse(readFileSync(`${server.stateDir}/changes.json`, 'utf8'))).toBeTruthy();

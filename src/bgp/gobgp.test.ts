@@ -1,14 +1,14 @@
 /** The announcer without a daemon that it can drive. With one: gobgp.daemon.test.ts. */
-import { createServer } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { closedPort } from '../health/local-servers.ts';
 import { systemClock } from '../lib/clock.ts';
 import { silentLogger } from '../lib/logger.ts';
 import { address } from '../model/address.ts';
 import type { DesiredBgp } from '../model/bgp.ts';
 import { GobgpAnnouncer, retryDelayMs } from './gobgp.ts';
 
-const WAIT = { timeout: 10_000, interval: 10 };
+const WAIT = { timeout: 30_000, interval: 10 };
 
 const DESIRED: DesiredBgp = {
   speaker: {
@@ -28,16 +28,6 @@ const DESIRED: DesiredBgp = {
   },
   routes: [],
 };
-
-/** A port of the loopback that nobody listens on. */
-async function closedPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const bound = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (bound === null || typeof bound === 'string') throw new TypeError('no port');
-  return bound.port;
-}
 
 describe('the GoBGP announcer', () => {
   const announcers: GobgpAnnouncer[] = [];

@@ -21,12 +21,15 @@ export const ROUTER = { ipv4: address('10.99.0.2'), ipv6: address('2001:db8:99::
 export const ROUTER_AS = 65_100;
 export const PASSWORD = 'a shared secret';
 
+/** A second: on a busy machine less would end sessions by itself. */
+export const LAB_BFD = { intervalMs: 50, multiplier: 20 } as const;
+
 /** Its BFD comes and goes with its BGP session. It sends one route, to see what becomes of it. */
 const BIRD_CONFIG = `
 router id ${ROUTER.ipv4};
 protocol device {}
 protocol static { ipv4; route 203.0.113.0/24 blackhole; }
-protocol bfd { interface "r0" { interval 50 ms; multiplier 3; }; }
+protocol bfd { interface "r0" { interval ${LAB_BFD.intervalMs} ms; multiplier ${LAB_BFD.multiplier}; }; }
 protocol bgp node {
   local ${ROUTER.ipv4} as ${ROUTER_AS};
   neighbor ${NODE.ipv4} external;

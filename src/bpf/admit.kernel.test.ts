@@ -136,10 +136,12 @@ describe.each(PLANS)('$family', (plan) => {
     const admission = { sources: [], newFlowsPerS: 1, newFlowsBurst: 5 };
     await fixture.program();
     await fixture.program(service({ vip: plan.vip, admission, backends: [plan.backend(1)] }));
+    const startMs = performance.now();
     const verdicts = Array.from({ length: 12 }, (_, n) => from(plan.client, 'S', 1 + n).verdict);
     const taken = verdicts.filter((verdict) => verdict === 'TX').length;
+    const refilled = (performance.now() - startMs) / 1000 + 1;
     expect(taken).toBeGreaterThanOrEqual(5);
-    expect(taken).toBeLessThan(8);
+    expect(taken).toBeLessThanOrEqual(5 + refilled);
     expect(from(plan.client, 'A', 1).verdict).toBe('TX');
     expect(from(plan.client, 'A', 1).counted).toEqual({});
   });

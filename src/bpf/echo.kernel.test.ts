@@ -15,7 +15,7 @@ import {
 
 /** Of each CPU, so many at once and then a second: see kernel.ts. */
 const ECHO_PER_SECOND = 1000;
-const WAIT = { timeout: 10_000, interval: 20 };
+const WAIT = { timeout: 60_000, interval: 20 };
 
 let fixture: Fixture;
 

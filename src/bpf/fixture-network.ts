@@ -123,6 +123,11 @@ export async function makeNetwork(): Promise<void> {
   for (const which of ['all', 'default']) {
     writeFileSync(`/proc/sys/net/ipv6/conf/${which}/addr_gen_mode`, '1');
     writeFileSync(`/proc/sys/net/ipv6/conf/${which}/router_solicitations`, '0');
+    // A report of multicast groups is sent at once, and again after a part of this: in weeks.
+    writeFileSync(
+      `/proc/sys/net/ipv6/conf/${which}/mldv2_unsolicited_report_interval`,
+      String(2 ** 31 - 1),
+    );
   }
   await ip([
     'link set lo up',

@@ -10,7 +10,7 @@ const MAGIC = 0xa1b2c3d4;
 const SNAP_BYTES = 65_535;
 const LINKTYPE_ETHERNET = 1;
 const OUTPUT_BYTES_MAX = 64 << 20;
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 150_000;
 const FOU_PORT = 5555;
 
 /** A warning to tshark, and no fault of a frame. */

@@ -217,9 +217,15 @@ describe.each(PLANS)('$family', (plan) => {
   test('a packet refreshes the time of the last packet, at most once a second', () => {
     establish();
     const [flow] = fixture.established();
-    fixture.makeIdle(flow!, 500);
-    const recent = fixture.established()[0]!.seenMs;
-    fixture.send(packet('A'));
+    let recent: number | undefined;
+    for (let tries = 0; tries < 20; tries += 1) {
+      const startMs = kernelNowMs();
+      fixture.makeIdle(flow!, 500);
+      recent = fixture.established()[0]?.seenMs;
+      fixture.send(packet('A'));
+      // On a machine that was held up meanwhile a second may have passed.
+      if (kernelNowMs() - startMs < 400) break;
+    }
     expect(fixture.established()[0]?.seenMs).toBe(recent);
 
     fixture.makeIdle(flow!, 5000);

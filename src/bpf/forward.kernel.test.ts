@@ -12,7 +12,7 @@ import { Fixture, sentTo, service, towards } from './fixture.ts';
 import { readdressed, tcp, udp } from './packet.ts';
 
 /** The program asks for a next hop again after a second. */
-const WAIT = { timeout: 10_000, interval: 20 };
+const WAIT = { timeout: 60_000, interval: 20 };
 
 let fixture: Fixture;
 

@@ -8,7 +8,7 @@ import { backendMac, lookAlike, PLANS, type Plan } from './fixture-network.ts';
 import { Fixture, service } from './fixture.ts';
 import { decode, ECHO, icmp, NODE_MAC, patched, tcp, udp, type TcpFields } from './packet.ts';
 
-const WAIT = { timeout: 30_000, interval: 50 };
+const WAIT = { timeout: 90_000, interval: 50 };
 const SOCKET = { ipv4: address('240.255.255.254'), ipv6: address('fd53:6b65:696e::ff:fffe') };
 
 let fixture: Fixture;
@@ -349,9 +349,10 @@ describe.each(PLANS)('$family', (plan) => {
     const packets = (sport: number) => tcp({ ...to(destination), sport, flags: 'A' });
     const busy = Array.from({ length: 3 * PROBE_PORT_COUNT }, (_, i) => 1000 + i);
     const late = packets(60_000);
+    const frames = busy.map(packets);
     await vi.waitFor(() => {
       // All at work at the same time, each with a packet in the last two seconds.
-      for (const sport of busy) fixture.run(packets(sport), 'skein_probe');
+      for (const frame of frames) fixture.run(frame, 'skein_probe');
       expect(send(late)).toMatchObject({
         verdict: 'DROP',
         frame: late,
@@ -359,7 +360,7 @@ describe.each(PLANS)('$family', (plan) => {
       });
     }, WAIT);
 
-    const kept = busy.map((sport) => fixture.run(packets(sport), 'skein_probe'));
+    const kept = frames.map((frame) => fixture.run(frame, 'skein_probe'));
     const first = kept.findIndex(({ verdict }) => verdict === 'REDIRECT');
     const before = decode(kept[first]!.frame).sport;
     await vi.waitFor(() => {

@@ -17,7 +17,7 @@ import {
   type TcpFields,
 } from './packet.ts';
 
-const WAIT = { timeout: 10_000, interval: 20 };
+const WAIT = { timeout: 60_000, interval: 20 };
 const MTU = 1300;
 /** Constants of too_big.h, for each CPU. */
 const TOO_BIG_BURST = 500;

@@ -8,7 +8,7 @@ import { address } from '../model/address.ts';
 import { UnicastLink } from '../peers/unicast.ts';
 import { ReportOpener } from '../reports/seal.ts';
 import { decodeReport } from '../reports/wire.ts';
-import { until } from '../health/local-servers.ts';
+import { freeUdpPorts, until } from '../health/local-servers.ts';
 import {
   addBackendReport,
   planReports,
@@ -153,9 +153,10 @@ const LOOPBACK = address('127.0.0.1');
 const KEY = new Uint8Array(32).map((_, index) => index);
 
 /** Nodes on loopback, and what each has heard, such as `0 127.0.0.1 127.0.0.1 healthy`: from where, about whom. */
-async function listening(ports: readonly number[]) {
+async function listening(count: number) {
   const opener = new ReportOpener('west', [KEY]);
   const heard: string[] = [];
+  const ports = await freeUdpPorts(LOOPBACK, count);
   const targets = ports.map((port) => ({ address: LOOPBACK, port }));
   const nodes = targets.map((local) => new UnicastLink({ local, peers: [] }));
   for (const [index, node] of nodes.entries()) {
@@ -180,7 +181,7 @@ function planTo(targets: ReportPlan['targets']): ReportPlan {
 }
 
 test('reports arrive at every node that is listed, from the address that they are about', async () => {
-  const { targets, heard, stop } = await listening([21_700, 21_701]);
+  const { targets, heard, stop } = await listening(2);
   const reporting = await openReporting({ ...planTo(targets), intervalMs: 3_000 }, silentLogger);
   reporting.begin();
   await until(() => heard.length === 2);
@@ -196,7 +197,7 @@ test('reports arrive at every node that is listed, from the address that they ar
 });
 
 test('a new document moves a reporter while it runs, which nobody takes for its end', async () => {
-  const { targets, heard, stop } = await listening([21_702, 21_703]);
+  const { targets, heard, stop } = await listening(2);
   const [first, second] = targets.map((each) => planTo([each]));
   if (first === undefined || second === undefined) throw new Error('no plan');
   const reporting = await openReporting(first, silentLogger);
@@ -220,7 +221,7 @@ test('a new document moves a reporter while it runs, which nobody takes for its 
 });
 
 test('a reporter that cannot follow goes on as it was', async () => {
-  const { targets, heard, stop } = await listening([21_704]);
+  const { targets, heard, stop } = await listening(1);
   const plan = planTo(targets);
   const reporting = await openReporting(plan, silentLogger);
   reporting.begin();

@@ -6,7 +6,7 @@ import { parseLocalCheck } from './local-check.ts';
 function outcomeOf(text: string): Promise<string | undefined> {
   const check = parseLocalCheck(text);
   if (check === undefined) throw new Error(`not a check: ${text}`);
-  return check.run(AbortSignal.timeout(5_000));
+  return check.run(AbortSignal.timeout(30_000));
 }
 
 describe('a check of this host', () => {

@@ -37,9 +37,12 @@ test('a SIGHUP that comes before anyone listens is told once, and does not end t
 test('what is written in several steps is one change', async () => {
   watching.tell(tell);
   for (const text of ['a', 'ab', 'abc']) writeFileSync(join(folder, 'skein.yaml'), text);
-  await vi.waitFor(() => {
-    expect(told).toEqual(['file']);
-  });
+  await vi.waitFor(
+    () => {
+      expect(told).toEqual(['file']);
+    },
+    { timeout: 20_000 },
+  );
 });
 
 test('nothing is told after the end', () => {

@@ -127,9 +127,10 @@ describe.each(PLANS)('what happens to flows, $family', (plan) => {
     establish(fixture, plan, fields);
     const [opened] = changes();
     const idleMs = timeoutS * 1000 + 5_000;
+    const seenMs = (kernelNowMs() - idleMs) >>> 0;
     rewrite(fixture, fixture.established()[0]!, () => ({
-      seenMs: (kernelNowMs() - idleMs) >>> 0,
-      openedMs: (kernelNowMs() - idleMs - 1_000) >>> 0,
+      seenMs,
+      openedMs: (seenMs - 1_000) >>> 0,
     }));
     expect(await fixture.dataplane.maintain()).toEqual({ scanned: 1, expired: 1 });
     const [closed, ...others] = changes();

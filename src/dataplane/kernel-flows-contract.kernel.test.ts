@@ -14,7 +14,7 @@ import {
 const SERVICES = Object.values(CONTRACT_DESTINATIONS).map((destination) =>
   service({ ...destination, backends: CONTRACT_BACKENDS }),
 );
-const WAIT = { timeout: 10_000, interval: 5 };
+const WAIT = { timeout: 60_000, interval: 5 };
 
 let fixture: Fixture;
 

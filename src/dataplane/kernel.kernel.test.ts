@@ -27,7 +27,7 @@ import type { WantedService } from './dataplane.ts';
 import { KernelDataplane, type KernelOptions } from './kernel.ts';
 import { BpfMap, closeFd, openPinned } from './libbpf.ts';
 
-const WAIT = { timeout: 10_000, interval: 20 };
+const WAIT = { timeout: 60_000, interval: 20 };
 
 function segment(plan: Plan, flags: string, sport = 40000): Uint8Array {
   return tcp({ source: plan.client, destination: plan.vip, sport, dport: 80, flags });

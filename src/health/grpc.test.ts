@@ -141,8 +141,9 @@ test('a server without the health service', async () => {
 
 test('leaves no connection in TIME_WAIT', async () => {
   const port = await opened(health({ '': 'SERVING' }));
+  const before = lingering(port);
   for (let i = 0; i < 5; i++) expect(await check({ port })).toEqual(PASSED);
-  expect(lingering(port)).toBe(0);
+  expect(lingering(port)).toBeLessThanOrEqual(before);
 });
 
 describe('a server that is no proper gRPC server', () => {

@@ -61,11 +61,40 @@ export async function listenUdp(
   };
 }
 
-/** A port of 127.0.0.1 on which nobody listens. */
+/**
+ * A port of 127.0.0.1 on which nobody listens by TCP or UDP, and nobody else can as long as this
+ * process runs: sockets have it that are connected, and so hear none but their peers.
+ */
 export async function closedPort(): Promise<number> {
-  const server = await listenRaw(() => undefined);
-  await server.close();
-  return server.port;
+  const server = createServer((socket) => socket.unref()).unref();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port: peer } = server.address() as AddressInfo;
+  for (;;) {
+    const tcp = connect(peer, '127.0.0.1').unref();
+    await once(tcp, 'connect');
+    const port = tcp.localPort ?? 0;
+    const udp = createSocket('udp4').unref();
+    udp.bind(port, '127.0.0.1');
+    const isBound = await once(udp, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isBound) continue;
+    udp.connect(peer, '127.0.0.1');
+    await once(udp, 'connect');
+    return port;
+  }
+}
+
+/** So many ports of a host that no UDP socket has, all different. They are free again at once. */
+export async function freeUdpPorts(host: string, count: number): Promise<number[]> {
+  const sockets = Array.from({ length: count }, () =>
+    createSocket(host.includes(':') ? 'udp6' : 'udp4').bind(0, host),
+  );
+  await Promise.all(sockets.map((socket) => once(socket, 'listening')));
+  const ports = sockets.map((socket) => socket.address().port);
+  await Promise.all(sockets.map((socket) => new Promise<void>((resolve) => socket.close(resolve))));
+  return ports;
 }
 
 /**
@@ -129,7 +158,10 @@ export function resources(): string[] {
     .sort();
 }
 
-/** Connections of `port` that linger in TIME_WAIT (state 06 in /proc/net/tcp). */
+/**
+ * Connections of `port` that linger in TIME_WAIT (state 06 in /proc/net/tcp). Also those of whoever
+ * had the port before, within the last minute: compare with what there were at first.
+ */
 export function lingering(port: number): number {
   const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   const lines = ['tcp', 'tcp6'].flatMap((name) =>

@@ -56,6 +56,11 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** Its parent, this process, has taken its exit status. */
+function isReaped(pid: number): boolean {
+  return !existsSync(`/proc/${pid}`);
+}
+
 test('passes with exit status 0, whatever it says', async () => {
   expect(await check({ command: program('echo fine; echo hm >&2') })).toEqual(PASSED);
 });
@@ -129,19 +134,19 @@ test('what it leaves behind when it ends is killed too', async () => {
 
 test('counts by its exit status even where a daemon of its own holds the output', async () => {
   const left = join(folder, 'daemon');
+  const own = join(folder, 'own');
   const ready = join(folder, 'gone');
   const command = program(
-    `setsid sh -c 'echo $$ > ${left}; exec sleep 1000' & while ! [ -s ${left} ]; do :; done; touch ${ready}`,
+    `echo $$ > ${own}; setsid sh -c 'echo $$ > ${left}; exec sleep 1000' &
+     while ! [ -s ${left} ]; do :; done; touch ${ready}`,
   );
   const abort = new AbortController();
   const report = check({ command }, abort);
   await until(() => existsSync(ready));
-  // It ends in a moment; the check waits for the output until its timeout.
-  const timer = setTimeout(() => {
-    abort.abort();
-  }, 100);
+  // Once its exit status is known, the check still waits for the output, until its timeout.
+  await until(() => isReaped(Number(readFileSync(own, 'utf8'))));
+  abort.abort();
   expect(await report).toEqual(PASSED);
-  clearTimeout(timer);
   process.kill(Number(readFileSync(left, 'utf8')), 'SIGKILL');
 });
 

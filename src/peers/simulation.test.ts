@@ -39,7 +39,7 @@ describe('whatever happens to a cluster', () => {
 
   test.each(FAILED_ONCE)('seed %i, which failed once', agrees);
 
-  test('the same seed is the same run', { timeout: 60_000 }, async () => {
+  test('the same seed is the same run', async () => {
     const runs = [1, 2].map(() => runSimulation({ seed: 4, logger: silentLogger, settle }));
     const [one, other] = (await Promise.all(runs)).map((run) => [
       run.convergedMs,
@@ -50,7 +50,7 @@ describe('whatever happens to a cluster', () => {
 });
 
 describe('64 nodes', () => {
-  test('join, share their flows, and lose one of them', { timeout: 60_000 }, async () => {
+  test('join, share their flows, and lose one of them', { timeout: 240_000 }, async () => {
     const time = new VirtualTime(settle);
     const faults = { ...NO_FAULTS, lossRate: 0.002, delayMaxMs: 2 };
     const cluster = new Cluster({ seed: 64, nodes: 64, time, logger: silentLogger, faults });

@@ -15,6 +15,9 @@ import { TcpSnapshotTransport, type TcpSnapshotOptions } from './snapshot-tcp.ts
 
 const NEVER = new AbortController().signal;
 
+/** A test that is held up must not be taken for somebody who says nothing. */
+const PATIENT = { firstFrameMs: 60_000, idleMs: 60_000, connectMs: 60_000 };
+
 const ends: (() => unknown)[] = [];
 afterEach(async () => {
   for (const end of ends.splice(0)) await end();
@@ -22,7 +25,12 @@ afterEach(async () => {
 });
 
 function transport(options: Partial<TcpSnapshotOptions> = {}): TcpSnapshotTransport {
-  const made = new TcpSnapshotTransport({ address: address('127.0.0.1'), port: 0, ...options });
+  const made = new TcpSnapshotTransport({
+    address: address('127.0.0.1'),
+    port: 0,
+    ...PATIENT,
+    ...options,
+  });
   ends.push(() => made.stop());
   return made;
 }
@@ -278,7 +286,8 @@ describe('connect', () => {
     const silent = await listenSilently();
     ends.push(() => silent.close());
     const clock = new ManualClock();
-    const connecting = transport({ clock }).connect(`127.0.0.1:${silent.port}`, NEVER);
+    const dialler = transport({ clock, connectMs: 2_000 });
+    const connecting = dialler.connect(`127.0.0.1:${silent.port}`, NEVER);
     clock.advance(2_000);
     await expect(connecting).rejects.toThrow('no connection within 2000 ms');
   });

@@ -221,7 +221,7 @@ describe('trouble', () => {
     expect(all.problems).toEqual([]);
   });
 
-  test('tables far apart are brought together by a snapshot', { timeout: 60_000 }, async () => {
+  test('tables far apart are brought together by a snapshot', async () => {
     const { nodes, all, time, until } = cluster(2, {}, 3_000);
     await startAll(nodes);
     await until(() => nodes.every(isOpen), 5_000);

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { until } from '../health/local-servers.ts';
+import { freeUdpPorts, until } from '../health/local-servers.ts';
 import { SkeinError } from '../lib/errors.ts';
 import { address } from '../model/address.ts';
 import type { Target } from './udp.ts';
@@ -15,11 +15,9 @@ afterEach(async () => {
   for (const link of links.splice(0)) await link.stop();
 });
 
-/** Different for each test, below what the kernel gives out by itself. */
-let nextPort = 21_700 + (process.pid % 100) * 20;
-
-function targets(host: string, count: number): Target[] {
-  return Array.from({ length: count }, () => ({ address: address(host), port: (nextPort += 1) }));
+async function targets(host: string, count: number): Promise<Target[]> {
+  const ports = await freeUdpPorts(host, count);
+  return ports.map((port) => ({ address: address(host), port }));
 }
 
 async function started(local: Target, peers: readonly Target[]): Promise<[UnicastLink, Heard[]]> {
@@ -34,7 +32,7 @@ async function started(local: Target, peers: readonly Target[]): Promise<[Unicas
 
 describe.each(['127.0.0.1', '::1'])('at %s', (host) => {
   test('a datagram goes once to each other node of the list', async () => {
-    const all = targets(host, 3);
+    const all = await targets(host, 3);
     const [[a, atA], [b, atB], [c, atC]] = await Promise.all([
       started(all[0]!, all),
       started(all[1]!, all),
@@ -54,7 +52,7 @@ describe.each(['127.0.0.1', '::1'])('at %s', (host) => {
 });
 
 test('a peer that is not there disturbs nobody', async () => {
-  const all = targets('127.0.0.1', 3);
+  const all = await targets('127.0.0.1', 3);
   const [a] = await started(all[0]!, all);
   const [, atC] = await started(all[2]!, all);
   for (let datagram = 0; datagram < 10; datagram += 1) a.send(Buffer.from(String(datagram)));
@@ -63,7 +61,7 @@ test('a peer that is not there disturbs nobody', async () => {
 });
 
 test('every datagram is sent or counted, however many there are at once', async () => {
-  const all = targets('127.0.0.1', 2);
+  const all = await targets('127.0.0.1', 2);
   const [a] = await started(all[0]!, all);
   const many = 5_000;
   for (let datagram = 0; datagram < many; datagram += 1) a.send(Buffer.alloc(1_400));
@@ -72,7 +70,7 @@ test('every datagram is sent or counted, however many there are at once', async 
 });
 
 test('what cannot be sent is counted, and does not throw', async () => {
-  const all = targets('127.0.0.1', 2);
+  const all = await targets('127.0.0.1', 2);
   const link = new UnicastLink({ local: all[0]!, peers: all });
   link.send(Buffer.from('before the start'));
   expect(link.stats().sendErrors).toBe(1);
@@ -86,7 +84,7 @@ test('what cannot be sent is counted, and does not throw', async () => {
 });
 
 test('it can be stopped twice, or before it starts, and started again', async () => {
-  const all = targets('127.0.0.1', 2);
+  const all = await targets('127.0.0.1', 2);
   const [a] = await started(all[0]!, all);
   const [b, atB] = await started(all[1]!, all);
   await b.stop();
@@ -100,7 +98,7 @@ test('it can be stopped twice, or before it starts, and started again', async ()
 });
 
 test('a stop while it starts leaves nothing behind', async () => {
-  const [local] = targets('127.0.0.1', 1);
+  const [local] = await targets('127.0.0.1', 1);
   const link = new UnicastLink({ local: local!, peers: [] });
   const starting = link.start(() => undefined);
   await link.stop();
@@ -109,7 +107,7 @@ test('a stop while it starts leaves nothing behind', async () => {
 });
 
 test('the kernel gives room for datagrams that wait', async () => {
-  const [local] = targets('127.0.0.1', 1);
+  const [local] = await targets('127.0.0.1', 1);
   const [link] = await started(local!, []);
   expect(link.receiveBufferBytes).toBeGreaterThan(100_000);
   await link.stop();
@@ -117,7 +115,7 @@ test('the kernel gives room for datagrams that wait', async () => {
 });
 
 test('an address that is taken, or not ours, is named', async () => {
-  const all = targets('127.0.0.1', 1);
+  const all = await targets('127.0.0.1', 1);
   await started(all[0]!, all);
   const taken = started(all[0]!, all);
   await expect(taken).rejects.toMatchObject({ code: 'PEERS_SOCKET' });

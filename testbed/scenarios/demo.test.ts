@@ -51,7 +51,7 @@ function expectNothingLeft(): void {
 
 scenario('the demo', () => {
   test('balances requests of both families, and ends by itself', async () => {
-    const { code, lines } = await demo(['--for', '3']);
+    const { code, lines } = await demo(['--for', '6']);
     const text = lines.join('\n');
     expect(text).toContain('http://10.83.254.12:8080/');
     const [, requests] = /(\d+) requests, 0 errors/.exec(text) ?? [];

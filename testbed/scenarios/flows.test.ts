@@ -34,9 +34,11 @@ scenario('the flows of a node', () => {
     for (const node of testbed.nodes)
       await untilList(node, (list) => expect(list).toMatchObject(all));
 
-    const { flows } = await flowsOf(testbed.node(1));
-    const peers = flows.map(({ knownAt }) => knownAt.map(({ peer }) => peer).sort());
-    expect(new Set(peers.map(String))).toEqual(new Set(['lb2,lb3']));
+    await untilList(testbed.node(1), (list) => {
+      expect(list).toMatchObject(all);
+      const peers = list.flows.map(({ knownAt }) => knownAt.map(({ peer }) => peer).sort());
+      expect(new Set(peers.map(String))).toEqual(new Set(['lb2,lb3']));
+    });
     const [hold] = holds;
     const perBackend = (await hold?.report())?.perBackend ?? {};
     const vip = vipOf(testbed, 'ipv4');

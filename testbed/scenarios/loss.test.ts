@@ -8,9 +8,9 @@ import { FAMILIES, scenario, urlOf, vipOf } from './support.ts';
 
 /**
  * BFD at 3 x 50 ms makes it some 150 ms on a machine at leisure, which is printed. The bound leaves
- * room for a busy one and is still far below the hold time of 9 s, which is what it must not be.
+ * room for a busy one and is still below what a hold time of 9 s would take, 6 s at the least.
  */
-const NODE_LOSS_MS_MAX = 1000;
+const NODE_LOSS_MS_MAX = 3000;
 
 scenario('loss', () => {
   let testbed: Testbed;
@@ -38,6 +38,7 @@ scenario('loss', () => {
 
   test('a killed gobgpd that returns gets its peers and routes back by itself', async () => {
     const node = testbed.node(1);
+    const resyncsBefore = (await node.snapshot()).bgp?.resyncs ?? NaN;
     await node.gobgpd.kill();
     for (const family of FAMILIES) await testbed.router.untilNextHops(vipOf(testbed, family), 2);
     await node.untilSnapshot('the loss', ({ bgp }) => bgp?.daemon === 'unreachable');
@@ -46,7 +47,8 @@ scenario('loss', () => {
     await node.gobgpd.untilReady();
     for (const family of FAMILIES) await testbed.router.untilNextHops(vipOf(testbed, family), 3);
     const snapshot = await node.untilAnnouncing();
-    expect(snapshot.bgp).toMatchObject({ daemon: 'connected', resyncs: 1 });
+    expect(snapshot.bgp?.daemon).toBe('connected');
+    expect(snapshot.bgp?.resyncs).toBeGreaterThan(resyncsBefore);
     await untilProtected();
   });
 

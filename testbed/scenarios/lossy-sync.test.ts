@@ -17,14 +17,20 @@ import { Testbed } from '../testbed.ts';
 import type { StreamResult } from '../traffic/report.ts';
 import { HTTP_PORT, switchPort, type NodeSite } from '../topology.ts';
 import { until } from '../until.ts';
-import { drain, FAMILIES, scenario, untilEchoed, urlOf, vipOf } from './support.ts';
+import { drain, FAMILIES, PATIENT_BFD, scenario, untilEchoed, urlOf, vipOf } from './support.ts';
 
 const LOSSY_MS = Number(process.env['LOSSY_MS'] ?? 8000);
 const LOSS_PERCENT = 20;
 const DOUBLED_PERCENT = 10;
 /** Held back so long that others overtake them, and that some of them are asked for again. */
 const LATE = { percent: 15, minMs: 5, maxMs: 60 } as const;
-const AGREE_MS = 5000;
+/**
+ * The goal is 5 s, and what it took is printed. A datagram that was asked for five times in vain is
+ * left to the digests: they look at flows that are 5 s old, twice, up to 10 s apart.
+ */
+const AGREE_MS_MAX = 30_000;
+/** Connections that pass until one datagram has been overtaken: once is enough nearly always. */
+const REORDER_ROUNDS_MAX = 20;
 const HELD = 200;
 const PASSING = 50;
 const REQUESTS_PER_S = 80;
@@ -35,7 +41,7 @@ scenario('a sync network that loses, doubles and reorders datagrams', () => {
     ...document,
     flow_timeouts_s: { tcp_fin: 3600 },
   });
-  const config: ConfigOptions = { patch };
+  const config: ConfigOptions = { patch, bgp: PATIENT_BFD };
   let testbed: Testbed;
 
   beforeAll(async () => {
@@ -52,7 +58,11 @@ scenario('a sync network that loses, doubles and reorders datagrams', () => {
     const holds = await Promise.all(FAMILIES.map((family) => hold(testbed, family, HELD)));
     await passOnce(testbed);
     // As long as nothing gets lost, what fills a gap has been overtaken.
-    const { reordered, missed: late } = await suffered(testbed);
+    let { reordered, missed: late } = await suffered(testbed);
+    for (let round = 1; reordered === 0 && round < REORDER_ROUNDS_MAX; round += 1) {
+      await passOnce(testbed);
+      ({ reordered, missed: late } = await suffered(testbed));
+    }
     console.log(`nothing lost yet: ${reordered} datagrams came late, ${late} even later`);
     expect(reordered).toBeGreaterThan(0);
 
@@ -69,7 +79,7 @@ scenario('a sync network that loses, doubles and reorders datagrams', () => {
     const liftedMs = performance.now();
     await until(async () => (await disagreements(testbed)).length === 0, {
       what: 'the tables to agree',
-      timeoutMs: AGREE_MS,
+      timeoutMs: AGREE_MS_MAX,
       everyMs: 100,
     }).finally(() => {
       console.log(`${Math.round(performance.now() - liftedMs)} ms later:`);
@@ -88,7 +98,8 @@ scenario('a sync network that loses, doubles and reorders datagrams', () => {
 
     // What the tables are for.
     await testbed.node(1).kill();
-    await untilEchoed(holds, 10);
+    // For longer than the client waits before it calls a connection stalled.
+    await untilEchoed(holds, 60);
     for (const each of holds) expect(await each.stop()).toMatchObject(unharmed(HELD));
   });
 });

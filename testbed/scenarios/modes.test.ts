@@ -247,7 +247,7 @@ async function untilAtAll(
   what: string,
   fits: (snapshot: NodeSnapshot) => boolean,
 ): Promise<void> {
-  const options = { timeoutMs: 30_000 };
+  const options = { timeoutMs: 60_000 };
   await Promise.all(testbed.nodes.map((node) => node.untilSnapshot(what, fits, options)));
 }
 

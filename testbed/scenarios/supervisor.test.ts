@@ -7,13 +7,17 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { configFiles } from '../config.ts';
 import { Testbed } from '../testbed.ts';
 import { until } from '../until.ts';
-import { FAMILIES, scenario, urlOf, vipOf } from './support.ts';
+import type { ConfigOptions } from '../config.ts';
+import { FAMILIES, PATIENT_BFD, resentSyns, scenario, urlOf, vipOf } from './support.ts';
+
+const FOUR: ConfigOptions = { backends: ['b1', 'b2', 'b3', 'b4'], bgp: PATIENT_BFD };
+const THREE: ConfigOptions = { ...FOUR, backends: ['b1', 'b2', 'b3'] };
 
 scenario('a supervisor', () => {
   let testbed: Testbed;
 
   beforeAll(async () => {
-    testbed = await Testbed.up({ config: { backends: ['b1', 'b2', 'b3'] } });
+    testbed = await Testbed.up({ config: THREE });
     await testbed.untilAnnouncing();
   });
 
@@ -27,6 +31,7 @@ scenario('a supervisor', () => {
         testbed.client.hold({ host: vipOf(testbed, family), count: 250, intervalMs: 100 }),
       ),
     );
+    const synsBefore = await resentSyns(testbed);
     const stream = testbed.client.stream({
       urls: FAMILIES.map((family) => urlOf(vipOf(testbed, family))),
       ratePerS: 50,
@@ -48,6 +53,7 @@ scenario('a supervisor', () => {
     expect(await activeFlows()).toBeGreaterThanOrEqual(flowsBefore);
     const results = await stream.stop();
     expect(results.filter(({ error }) => error !== null)).toEqual([]);
+    expect(await resentSyns(testbed), 'no packet got lost').toBe(synsBefore);
     for (const hold of holds) {
       const report = await hold.stop();
       expect(report).toMatchObject({ opened: 250, open: 250, broken: 0, moved: 0, stalled: 0 });
@@ -78,7 +84,7 @@ scenario('a supervisor', () => {
         testbed.client.hold({ host: vipOf(testbed, family), count: 500, intervalMs: 200 }),
       ),
     );
-    testbed.reconfigure({ backends: ['b1', 'b2', 'b3', 'b4'] });
+    testbed.reconfigure(FOUR);
     for (const node of testbed.nodes) {
       await node.untilSnapshot('b4 to be up', ({ services }) =>
         services.every(({ backends }) => backends.length === 4 && backends[3]?.state === 'up'),
@@ -120,13 +126,14 @@ scenario('a supervisor', () => {
     const url = urlOf(vipOf(testbed, 'ipv4'));
     expect((await testbed.client.requests({ url, count: 50 })).ok).toBe(50);
 
-    testbed.reconfigure({ backends: ['b1', 'b2', 'b3', 'b4'] });
+    testbed.reconfigure(FOUR);
     await node.untilSnapshot('the good document', (each) => each.config.refused.length === 0);
   });
 
   test('is asked to stop: it withdraws first, and no request fails', async () => {
     const node = testbed.node(2);
     const urls = FAMILIES.map((family) => urlOf(vipOf(testbed, family)));
+    const synsBefore = await resentSyns(testbed);
     const stream = testbed.client.stream({ urls, ratePerS: 100 });
     await until(() => stream.results.length > 50, { what: 'the stream' });
     await node.stop();
@@ -137,6 +144,7 @@ scenario('a supervisor', () => {
     await until(() => stream.results.length > sent + 50, { what: 'requests after the stop' });
     const results = await stream.stop();
     expect(results.filter(({ error }) => error !== null)).toEqual([]);
+    expect(await resentSyns(testbed), 'no packet got lost').toBe(synsBefore);
     await node.start();
     await testbed.untilAnnouncing();
   });

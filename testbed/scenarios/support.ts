@@ -5,6 +5,7 @@ import type { NodeSnapshot, VipSnapshot } from '../../src/snapshot.ts';
 import type { ConfigOptions } from '../config.ts';
 import { missingRequirement, run } from '../exec.ts';
 import type { Hold } from '../client.ts';
+import type { BirdOptions } from '../bird.ts';
 import type { Testbed } from '../testbed.ts';
 import type { NodeSite } from '../topology.ts';
 import type { Counts } from '../traffic/report.ts';
@@ -14,6 +15,12 @@ export const FAMILIES: readonly Family[] = ['ipv4', 'ipv6'];
 
 /** Not root, or not Linux: skipped, which with CI=true is a failure. */
 export const scenario = describe.skipIf(missingRequirement() !== undefined);
+
+/**
+ * BFD that takes half a second: for scenarios in which routes must stay, or that take long. A machine
+ * that stands still for the 150 ms of the default, as a virtual one may, loses all sessions at once.
+ */
+export const PATIENT_BFD: BirdOptions = { bfd: { intervalMs: 50, multiplier: 10 } };
 
 /** The first VIP, on which the standard services are. */
 export function vipOf(testbed: Testbed, family: Family): string {
@@ -71,6 +78,17 @@ export async function drain(
   await Promise.all(testbed.nodes.map((node) => node.untilSnapshot(what, isDone)));
 }
 
+/** How often the client has sent a SYN again so far, or its peers theirs: TcpExt in proc_net(5). */
+export async function resentSyns({ topology: { client } }: Testbed): Promise<number> {
+  const [names = '', values = ''] = (await run(['grep', '^TcpExt:', '/proc/net/netstat'], client))
+    .trim()
+    .split('\n');
+  const at = names.split(' ').indexOf('TCPSynRetrans');
+  const count = Number(values.split(' ')[at]);
+  if (!Number.isInteger(count)) throw new Error('this kernel does not count TCPSynRetrans');
+  return count;
+}
+
 /** Every connection has exchanged so many more lines, on average. */
 export async function untilEchoed(holds: readonly Hold[], lines: number): Promise<void> {
   for (const each of holds) {
@@ -78,7 +96,7 @@ export async function untilEchoed(holds: readonly Hold[], lines: number): Promis
     const wanted = before.linesEchoed + before.opened * lines;
     await until(async () => (await each.report()).linesEchoed >= wanted, {
       what: `${lines} lines on every connection`,
-      timeoutMs: 60_000,
+      timeoutMs: 120_000,
       everyMs: 100,
     });
   }

@@ -5,7 +5,8 @@
  * flow sync must lose connections, or the test could not fail. UDP flows run along: their datagrams
  * are lost until the router knows, but none goes to another backend.
  *
- * TAKEOVER_CONNECTIONS (default 1000, half of them by each family) and TAKEOVER_SEEDS make it longer.
+ * TAKEOVER_CONNECTIONS (default 1000, half of them by each family) and TAKEOVER_SEEDS make it longer,
+ * TAKEOVER_STALL_MS (default 5000) stricter: the goal is 2000, on a machine with nothing else to do.
  */
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,7 +23,10 @@ import { FAMILIES, scenario, untilEchoed, vipOf } from './support.ts';
 const CONNECTIONS = Number(process.env['TAKEOVER_CONNECTIONS'] ?? 1000);
 const SEEDS = Number(process.env['TAKEOVER_SEEDS'] ?? 1);
 const UDP_FLOWS = 250;
-const STALL_MS = 2000;
+/** Longer than BFD and a few retransmissions take on a busy machine, shorter than BGP's hold time. */
+const STALL_MS = Number(process.env['TAKEOVER_STALL_MS'] ?? 5000);
+/** Of each connection after the kill: for longer than a stall, or none would be seen. */
+const LINES_AFTER = 30;
 /** The kill comes somewhere within the time that a reload takes on all nodes. */
 const KILL_WITHIN_MS = 400;
 
@@ -34,7 +38,12 @@ scenario('a node dies under load while the backends change', () => {
   });
 
   async function lose(seed: number, sync: NonNullable<ConfigOptions['sync']>): Promise<Losses> {
-    const config: ConfigOptions = { sync, standardServices: ['web', 'echo', 'udp-echo'] };
+    const config: ConfigOptions = {
+      sync,
+      standardServices: ['web', 'echo', 'udp-echo'],
+      // The backend that comes is up within the time in which the kill comes.
+      checkIntervalMs: 200,
+    };
     const raised = await Testbed.up({ config: { ...config, backends: ['b1', 'b2', 'b3'] } });
     testbed = raised;
     await raised.untilAnnouncing();
@@ -49,7 +58,7 @@ scenario('a node dies under load while the backends change', () => {
     const killedMs = Date.now();
     await raised.node(1 + (seed % 3)).kill();
     for (const each of holds) each.mark();
-    await untilEchoed(holds, 10).catch(() => undefined);
+    await untilEchoed(holds, LINES_AFTER).catch(() => undefined);
     const tcp = await Promise.all(holds.map((each) => each.stop()));
     const udp = await Promise.all(streams.map((each) => each.stop()));
     for (const { longestGapMs, longestGapAtMs } of tcp) {
@@ -65,7 +74,7 @@ scenario('a node dies under load while the backends change', () => {
 
   test.each(['multicast', 'unicast'] as const)(
     'and no connection notices: %s',
-    { timeout: SEEDS * 120_000 },
+    { timeout: SEEDS * 300_000 },
     async (sync) => {
       for (let round = 0; round < SEEDS; round += 1) {
         const seed = Number(process.env['TAKEOVER_SEED'] ?? randomInt(1_000_000));
@@ -117,7 +126,7 @@ async function untilUdpFlows(testbed: Testbed, shared: boolean): Promise<void> {
     async () => {
       const tables = await Promise.all(testbed.topology.nodes.map(flowsOf));
       const flows = tables.flatMap((table) => [...table.values()]);
-      return flows.filter(({ protocol }) => protocol === 'udp').length === wanted;
+      return flows.filter(({ protocol }) => protocol === 'udp').length >= wanted;
     },
     { what: `${wanted} records of UDP flows`, everyMs: 100 },
   );

@@ -4,6 +4,7 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { closedPort } from '../../src/health/local-servers.ts';
 import { serveEcho, serveHttp, serveUdpEcho } from '../backend-server.ts';
 import { until } from '../until.ts';
 import { Download } from './download.ts';
@@ -69,17 +70,18 @@ function url(path = '/'): string {
 
 describe('requests', () => {
   test('name the backend that answered each', async () => {
-    const report = await sendRequests({ url: url(), timeoutMs: 2000, count: 20, concurrency: 4 });
+    const report = await sendRequests({ url: url(), timeoutMs: 20_000, count: 20, concurrency: 4 });
     expect(report).toMatchObject({ sent: 20, ok: 20, perBackend: { b1: 20 }, errors: {} });
     expect(report.latency.maxMs).toBeGreaterThan(0);
   });
 
   test('count what went wrong by its code', async () => {
-    const closed = await server(() => undefined);
-    const port = portOf(closed);
-    closed.close();
-    await once(closed, 'close');
-    const refused = { url: `http://${host}:${port}/`, timeoutMs: 2000, count: 2, concurrency: 1 };
+    const refused = {
+      url: `http://${host}:${await closedPort()}/`,
+      timeoutMs: 20_000,
+      count: 2,
+      concurrency: 1,
+    };
     expect(await sendRequests(refused)).toMatchObject({ ok: 0, errors: { ECONNREFUSED: 2 } });
   });
 
@@ -89,7 +91,7 @@ describe('requests', () => {
     expect(await requestOnce({ url: silentUrl, timeoutMs: 20 })).toMatchObject({
       error: 'timeout',
     });
-    expect(await requestOnce({ url: url('/none'), timeoutMs: 2000 })).toMatchObject({
+    expect(await requestOnce({ url: url('/none'), timeoutMs: 20_000 })).toMatchObject({
       error: 'status 404',
     });
   });
@@ -99,7 +101,7 @@ describe('requests', () => {
     const sourcePort = portOf(probe);
     probe.close();
     await once(probe, 'close');
-    const options = { url: url('/whoami'), timeoutMs: 2000, sourcePort };
+    const options = { url: url('/whoami'), timeoutMs: 20_000, sourcePort };
     const { backend, port } = await requestOnce(options);
     expect(port).toBe(sourcePort);
     expect(JSON.parse(backend!)).toMatchObject({ client: { address: host, port: sourcePort } });
@@ -110,7 +112,7 @@ test('a stream takes its targets in turn and has a result for each request', asy
   const stop = new AbortController();
   const results: StreamResult[] = [];
   const urls = [url(), url('/none')];
-  await streamRequests({ urls, ratePerS: 500, timeoutMs: 2000 }, stop.signal, (result) => {
+  await streamRequests({ urls, ratePerS: 500, timeoutMs: 20_000 }, stop.signal, (result) => {
     results.push(result);
     if (results.length === 10) stop.abort();
   });
@@ -123,7 +125,7 @@ test('a stream takes its targets in turn and has a result for each request', asy
 
 test('datagrams are counted by who answered', async () => {
   const { port } = udp.address();
-  const options = { host, port, count: 20, flows: 4, ratePerS: 2000, timeoutMs: 2000 };
+  const options = { host, port, count: 20, flows: 4, ratePerS: 2000, timeoutMs: 20_000 };
   const report = await sendDatagrams(options, new AbortController().signal);
   expect(report).toMatchObject({
     sent: 20,
@@ -149,7 +151,7 @@ test('datagrams without a number go on until they are told to stop, and wait for
   const stop = new AbortController();
   const { port } = udp.address();
   const sending = sendDatagrams(
-    { host, port, flows: 2, ratePerS: 500, timeoutMs: 2000 },
+    { host, port, flows: 2, ratePerS: 500, timeoutMs: 20_000 },
     stop.signal,
   );
   udp.once('message', () => {
@@ -162,7 +164,7 @@ test('datagrams without a number go on until they are told to stop, and wait for
 
 test('datagrams grow to the size asked for, and come back as they were', async () => {
   const { port } = udp.address();
-  const options = { host, port, count: 30, flows: 4, ratePerS: 2000, timeoutMs: 2000 };
+  const options = { host, port, count: 30, flows: 4, ratePerS: 2000, timeoutMs: 20_000 };
   const report = await sendDatagrams({ ...options, bytesMax: 1472 }, new AbortController().signal);
   expect(report).toMatchObject({ answered: 30, lost: 0, bytesMax: 1472, errors: {} });
 });
@@ -172,13 +174,13 @@ test('a datagram that comes back changed is told', async () => {
   lying.on('message', (data, from) => {
     lying.send(`b1 ${data.toString()} x`, from.port, from.address);
   });
-  const options = { host, port: lying.address().port, flows: 1, ratePerS: 1000, timeoutMs: 2000 };
+  const options = { host, port: lying.address().port, flows: 1, ratePerS: 1000, timeoutMs: 20_000 };
   const report = await sendDatagrams({ ...options, count: 2 }, new AbortController().signal);
   expect(report).toMatchObject({ answered: 0, lost: 0, errors: { 'wrong answer': 2 } });
 });
 
 describe('transfers', () => {
-  const common = { bytes: 1_000_001, downloads: 3, uploads: 3, timeoutMs: 5000 };
+  const common = { bytes: 1_000_001, downloads: 3, uploads: 3, timeoutMs: 60_000 };
 
   test('go both ways at once, and each is checked', async () => {
     expect(await transfer({ url: url(), ...common })).toMatchObject({
@@ -248,7 +250,7 @@ describe('a download', () => {
 });
 
 describe('held connections', () => {
-  const common = { host, intervalMs: 5, openTimeoutMs: 2000, stallMs: 30 };
+  const common = { host, intervalMs: 5, openTimeoutMs: 20_000, stallMs: 30 };
 
   async function hold(port: number, count: number): Promise<HeldConnections> {
     const held = new HeldConnections({ ...common, port, count });
@@ -303,11 +305,7 @@ describe('held connections', () => {
   });
 
   test('that cannot be opened have failed', async () => {
-    const closed = await server(() => undefined);
-    const port = portOf(closed);
-    closed.close();
-    await once(closed, 'close');
-    const held = await hold(port, 3);
+    const held = await hold(await closedPort(), 3);
     expect(held.report()).toMatchObject({ opened: 0, failed: 3, broken: 0 });
   });
 });
