@@ -16,6 +16,17 @@ test('what a case is compared with is a floor of as many flows', () => {
   }
 });
 
+test('a million flows share their table with no others', () => {
+  const many = CASES.filter(({ flows }) => flows >= 1_000_000);
+  const shared = many.map(({ subject, frame }) => {
+    const family = frame.includes('6') ? 6 : 4;
+    return subject.kind === 'skein' ? `${subject.tables}, IPv${family}` : undefined;
+  });
+  const named = shared.filter((each) => each !== undefined);
+  expect(named.length).toBeGreaterThan(2);
+  expect(new Set(named).size).toBe(named.length);
+});
+
 test('counters that cases name exist', () => {
   const counters: readonly string[] = COUNTERS.map(({ name }) => name);
   const named = CASES.flatMap(({ subject }) =>
