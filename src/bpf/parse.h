@@ -186,23 +186,26 @@ static __always_inline enum packet_kind parse_ipv4(struct packet *pkt, void *l3,
 {
 	struct iphdr *ip = l3;
 	enum packet_kind kind;
-	__u32 header_bytes;
+	__u32 header_bytes, bytes;
+	__u8 l4_proto;
 
 	if ((void *)(ip + 1) > end || ip->version != 4)
 		return PACKET_NOT_IP;
+	/* Read once, here and below: after a store into `pkt` the compiler would read them again. */
+	bytes = bpf_ntohs(ip->tot_len);
+	l4_proto = ip->protocol;
 	pkt->key4.saddr_be = ip->saddr;
 	pkt->key4.daddr_be = ip->daddr;
 	header_bytes = ip->ihl * 4;
-	if (header_bytes < sizeof(*ip) || bpf_ntohs(ip->tot_len) < header_bytes ||
-	    l3 + bpf_ntohs(ip->tot_len) > end)
+	if (header_bytes < sizeof(*ip) || bytes < header_bytes || l3 + bytes > end)
 		return PACKET_MALFORMED;
 	if (ip->frag_off & bpf_htons(IP_MORE_FRAGMENTS_OR_OFFSET))
 		return PACKET_FRAGMENT;
 	pkt->l4_offset = pkt->l3_offset + header_bytes;
-	kind = parse_l4(pkt, l3 + header_bytes, end, bpf_ntohs(ip->tot_len) - header_bytes,
-			ip->protocol, &pkt->key4.sport_be);
+	kind = parse_l4(pkt, l3 + header_bytes, end, bytes - header_bytes, l4_proto,
+			&pkt->key4.sport_be);
 	if (kind == PACKET_FLOW)
-		pkt->key4.l4_proto = ip->protocol;
+		pkt->key4.l4_proto = l4_proto;
 	return kind;
 }
 
@@ -217,20 +220,23 @@ static __always_inline enum packet_kind parse_ipv6(struct packet *pkt, void *l3,
 {
 	struct ipv6hdr *ip6 = l3;
 	enum packet_kind kind;
+	__u32 room;
+	__u8 l4_proto;
 
 	if ((void *)(ip6 + 1) > end || ip6->version != 6)
 		return PACKET_NOT_IP;
+	room = bpf_ntohs(ip6->payload_len);
+	l4_proto = ip6->nexthdr;
 	pkt->is_ipv6 = 1;
 	__builtin_memcpy(&pkt->key6.saddr, &ip6->saddr, 32);
-	if ((void *)(ip6 + 1) + bpf_ntohs(ip6->payload_len) > end)
+	if ((void *)(ip6 + 1) + room > end)
 		return PACKET_MALFORMED;
-	if (is_extension(ip6->nexthdr))
+	if (is_extension(l4_proto))
 		return PACKET_EXTENSIONS;
 	pkt->l4_offset = pkt->l3_offset + sizeof(*ip6);
-	kind = parse_l4(pkt, ip6 + 1, end, bpf_ntohs(ip6->payload_len), ip6->nexthdr,
-			&pkt->key6.sport_be);
+	kind = parse_l4(pkt, ip6 + 1, end, room, l4_proto, &pkt->key6.sport_be);
 	if (kind == PACKET_FLOW)
-		pkt->key6.l4_proto = ip6->nexthdr;
+		pkt->key6.l4_proto = l4_proto;
 	return kind;
 }
 
@@ -238,16 +244,19 @@ static __always_inline void parse(struct xdp_md *ctx, struct packet *pkt)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
+	__be16 eth_proto_be;
 
 	pkt->frame_bytes = end - data;
 	if ((void *)(eth + 1) > end)
 		return;
 	pkt->l3_offset = sizeof(*eth);
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
+	/* As one word: the header is packed for the compiler, which would read its bytes. */
+	eth_proto_be = *(__be16 *)__builtin_assume_aligned(&eth->h_proto, 2);
+	if (eth_proto_be == bpf_htons(ETH_P_IP))
 		pkt->kind = parse_ipv4(pkt, eth + 1, end);
-	else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+	else if (eth_proto_be == bpf_htons(ETH_P_IPV6))
 		pkt->kind = parse_ipv6(pkt, eth + 1, end);
-	else if (is_vlan(eth->h_proto))
+	else if (is_vlan(eth_proto_be))
 		pkt->kind = PACKET_TAGGED;
 }
 
