@@ -282,7 +282,7 @@ export class BpfObject {
   }
 
   load(): void {
-    checked(`load of ${this.#path}`, call.objectLoad(this.#handle) as number);
+    checked(`load of ${this.#path}`, call.objectLoad(this.#open) as number);
   }
 
   map(name: string): BpfMap {
@@ -298,8 +298,7 @@ export class BpfObject {
 
   /** File descriptor of a program; it belongs to the object. */
   program(name: string): number {
-    this.#refuseWhenClosed();
-    const program: unknown = call.findProgram(this.#handle, name);
+    const program: unknown = call.findProgram(this.#open, name);
     if (program === null) throw new SkeinError('BPF_ENOENT', `no program ${name}`);
     return call.programFd(program) as number;
   }
@@ -310,14 +309,14 @@ export class BpfObject {
     this.#handle = undefined;
   }
 
-  /** libbpf has freed it, and would read what is there now. */
-  #refuseWhenClosed(): void {
+  /** Throws once it is closed: libbpf has freed it, and would read what is there now. */
+  get #open(): unknown {
     if (this.#handle === undefined) throw new SkeinError('BPF_CLOSED', `${this.#path} is closed`);
+    return this.#handle;
   }
 
   #find(name: string): unknown {
-    this.#refuseWhenClosed();
-    const map: unknown = call.findMap(this.#handle, name);
+    const map: unknown = call.findMap(this.#open, name);
     if (map === null) throw new SkeinError('BPF_ENOENT', `no map ${name} in ${this.#path}`);
     return map;
   }
