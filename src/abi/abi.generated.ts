@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = '5dfb00bca858bf46';
+export const LAYOUT_DIGEST = '69732580aa5d3a73';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -192,7 +192,7 @@ export function readFlow4Key(view: DataView, at = 0): Flow4Key {
     daddr: view.getUint32(at + 4, false),
     sport: view.getUint16(at + 8, false),
     dport: view.getUint16(at + 10, false),
-    l4Proto: view.getUint8(at + 12),
+    l4Proto: view.getUint32(at + 12, true),
   };
 }
 
@@ -201,7 +201,7 @@ export function writeFlow4Key(view: DataView, at: number, value: Flow4Key): void
   view.setUint32(at + 4, value.daddr, false);
   view.setUint16(at + 8, value.sport, false);
   view.setUint16(at + 10, value.dport, false);
-  view.setUint8(at + 12, value.l4Proto);
+  view.setUint32(at + 12, value.l4Proto, true);
 }
 
 export function encodeFlow4Key(value: Flow4Key): Uint8Array {
@@ -236,7 +236,7 @@ export function readFlow6Key(view: DataView, at = 0): Flow6Key {
     daddr: bytesAt(view, at + 16, 16),
     sport: view.getUint16(at + 32, false),
     dport: view.getUint16(at + 34, false),
-    l4Proto: view.getUint8(at + 36),
+    l4Proto: view.getUint32(at + 36, true),
   };
 }
 
@@ -245,7 +245,7 @@ export function writeFlow6Key(view: DataView, at: number, value: Flow6Key): void
   putBytes(view, at + 16, 16, value.daddr);
   view.setUint16(at + 32, value.sport, false);
   view.setUint16(at + 34, value.dport, false);
-  view.setUint8(at + 36, value.l4Proto);
+  view.setUint32(at + 36, value.l4Proto, true);
 }
 
 export function encodeFlow6Key(value: Flow6Key): Uint8Array {
@@ -344,7 +344,7 @@ export function readFlowRecord(view: DataView, at = 0): FlowRecord {
     keyDaddr: bytesAt(view, at + 16, 16),
     keySport: view.getUint16(at + 32, false),
     keyDport: view.getUint16(at + 34, false),
-    keyL4Proto: view.getUint8(at + 36),
+    keyL4Proto: view.getUint32(at + 36, true),
     flowBackend: view.getUint32(at + 40, true),
     flowSeenMs: view.getUint32(at + 44, true),
     flowOpenedMs: view.getUint32(at + 48, true),
@@ -361,7 +361,7 @@ export function writeFlowRecord(view: DataView, at: number, value: FlowRecord): 
   putBytes(view, at + 16, 16, value.keyDaddr);
   view.setUint16(at + 32, value.keySport, false);
   view.setUint16(at + 34, value.keyDport, false);
-  view.setUint8(at + 36, value.keyL4Proto);
+  view.setUint32(at + 36, value.keyL4Proto, true);
   view.setUint32(at + 40, value.flowBackend, true);
   view.setUint32(at + 44, value.flowSeenMs, true);
   view.setUint32(at + 48, value.flowOpenedMs, true);
@@ -673,18 +673,18 @@ export interface Backend {
   readonly service: number;
   readonly weight: number;
   readonly generation: number;
-  readonly state: number;
   readonly mode: number;
+  readonly quic: number;
+  readonly quicIdBytes: number;
+  readonly quicConfig: number;
+  readonly state: number;
+  readonly dscp: number;
   readonly port: number;
   readonly vlan: number;
   readonly mtu: number;
   readonly mssMax: number;
-  readonly dscp: number;
-  readonly tunnelTtl: number;
-  readonly quic: number;
-  readonly quicIdBytes: number;
-  readonly quicConfig: number;
   readonly servicePort: number;
+  readonly tunnelTtl: number;
 }
 
 export const BACKEND_BYTES = 64;
@@ -696,18 +696,18 @@ export const BACKEND_AT = {
   service: 32,
   weight: 36,
   generation: 40,
-  state: 42,
-  mode: 43,
-  port: 44,
-  vlan: 46,
-  mtu: 48,
-  mssMax: 50,
-  dscp: 52,
-  tunnelTtl: 53,
-  quic: 54,
-  quicIdBytes: 55,
-  quicConfig: 56,
-  servicePort: 58,
+  mode: 42,
+  quic: 43,
+  quicIdBytes: 44,
+  quicConfig: 45,
+  state: 46,
+  dscp: 47,
+  port: 48,
+  vlan: 50,
+  mtu: 52,
+  mssMax: 54,
+  servicePort: 56,
+  tunnelTtl: 58,
 } as const;
 
 export function readBackend(view: DataView, at = 0): Backend {
@@ -717,18 +717,18 @@ export function readBackend(view: DataView, at = 0): Backend {
     service: view.getUint32(at + 32, true),
     weight: view.getUint32(at + 36, true),
     generation: view.getUint16(at + 40, true),
-    state: view.getUint8(at + 42),
-    mode: view.getUint8(at + 43),
-    port: view.getUint16(at + 44, false),
-    vlan: view.getUint16(at + 46, true),
-    mtu: view.getUint16(at + 48, true),
-    mssMax: view.getUint16(at + 50, true),
-    dscp: view.getUint8(at + 52),
-    tunnelTtl: view.getUint8(at + 53),
-    quic: view.getUint8(at + 54),
-    quicIdBytes: view.getUint8(at + 55),
-    quicConfig: view.getUint8(at + 56),
-    servicePort: view.getUint16(at + 58, false),
+    mode: view.getUint8(at + 42),
+    quic: view.getUint8(at + 43),
+    quicIdBytes: view.getUint8(at + 44),
+    quicConfig: view.getUint8(at + 45),
+    state: view.getUint8(at + 46),
+    dscp: view.getUint8(at + 47),
+    port: view.getUint16(at + 48, false),
+    vlan: view.getUint16(at + 50, true),
+    mtu: view.getUint16(at + 52, true),
+    mssMax: view.getUint16(at + 54, true),
+    servicePort: view.getUint16(at + 56, false),
+    tunnelTtl: view.getUint8(at + 58),
   };
 }
 
@@ -738,18 +738,18 @@ export function writeBackend(view: DataView, at: number, value: Backend): void {
   view.setUint32(at + 32, value.service, true);
   view.setUint32(at + 36, value.weight, true);
   view.setUint16(at + 40, value.generation, true);
-  view.setUint8(at + 42, value.state);
-  view.setUint8(at + 43, value.mode);
-  view.setUint16(at + 44, value.port, false);
-  view.setUint16(at + 46, value.vlan, true);
-  view.setUint16(at + 48, value.mtu, true);
-  view.setUint16(at + 50, value.mssMax, true);
-  view.setUint8(at + 52, value.dscp);
-  view.setUint8(at + 53, value.tunnelTtl);
-  view.setUint8(at + 54, value.quic);
-  view.setUint8(at + 55, value.quicIdBytes);
-  view.setUint8(at + 56, value.quicConfig);
-  view.setUint16(at + 58, value.servicePort, false);
+  view.setUint8(at + 42, value.mode);
+  view.setUint8(at + 43, value.quic);
+  view.setUint8(at + 44, value.quicIdBytes);
+  view.setUint8(at + 45, value.quicConfig);
+  view.setUint8(at + 46, value.state);
+  view.setUint8(at + 47, value.dscp);
+  view.setUint16(at + 48, value.port, false);
+  view.setUint16(at + 50, value.vlan, true);
+  view.setUint16(at + 52, value.mtu, true);
+  view.setUint16(at + 54, value.mssMax, true);
+  view.setUint16(at + 56, value.servicePort, false);
+  view.setUint8(at + 58, value.tunnelTtl);
 }
 
 export function encodeBackend(value: Backend): Uint8Array {
@@ -762,19 +762,18 @@ export function encodeBackend(value: Backend): Uint8Array {
 export interface BackendLocal {
   readonly packets: bigint;
   readonly bytes: bigint;
+  readonly dmac: Uint8Array;
+  readonly smac: Uint8Array;
+  readonly learnedFor: number;
+  readonly resolvedMs: number;
+  readonly ifindex: number;
+  readonly plainBytesMax: number;
+  readonly frameBytesMax: number;
+  readonly vlan: number;
+  readonly refusal: number;
   readonly flowsScheduled: bigint;
   readonly flowsEstablished: bigint;
   readonly flowsEnded: bigint;
-  readonly resolvedMs: number;
-  readonly ifindex: number;
-  readonly dmac: Uint8Array;
-  readonly smac: Uint8Array;
-  readonly generation: number;
-  readonly refusal: number;
-  readonly frameBytesMax: number;
-  readonly vlan: number;
-  readonly special: number;
-  readonly mode: number;
 }
 
 export const BACKEND_LOCAL_BYTES = 72;
@@ -783,57 +782,54 @@ export const BACKEND_LOCAL_BYTES = 72;
 export const BACKEND_LOCAL_AT = {
   packets: 0,
   bytes: 8,
-  flowsScheduled: 16,
-  flowsEstablished: 24,
-  flowsEnded: 32,
-  resolvedMs: 40,
-  ifindex: 44,
-  dmac: 48,
-  smac: 54,
-  generation: 60,
-  refusal: 62,
-  frameBytesMax: 64,
-  vlan: 66,
-  special: 68,
-  mode: 69,
+  dmac: 16,
+  smac: 22,
+  learnedFor: 28,
+  resolvedMs: 32,
+  ifindex: 36,
+  plainBytesMax: 40,
+  frameBytesMax: 42,
+  vlan: 44,
+  refusal: 46,
+  flowsScheduled: 48,
+  flowsEstablished: 56,
+  flowsEnded: 64,
 } as const;
 
 export function readBackendLocal(view: DataView, at = 0): BackendLocal {
   return {
     packets: view.getBigUint64(at + 0, true),
     bytes: view.getBigUint64(at + 8, true),
-    flowsScheduled: view.getBigUint64(at + 16, true),
-    flowsEstablished: view.getBigUint64(at + 24, true),
-    flowsEnded: view.getBigUint64(at + 32, true),
-    resolvedMs: view.getUint32(at + 40, true),
-    ifindex: view.getUint32(at + 44, true),
-    dmac: bytesAt(view, at + 48, 6),
-    smac: bytesAt(view, at + 54, 6),
-    generation: view.getUint16(at + 60, true),
-    refusal: view.getUint16(at + 62, true),
-    frameBytesMax: view.getUint16(at + 64, true),
-    vlan: view.getUint16(at + 66, true),
-    special: view.getUint8(at + 68),
-    mode: view.getUint8(at + 69),
+    dmac: bytesAt(view, at + 16, 6),
+    smac: bytesAt(view, at + 22, 6),
+    learnedFor: view.getUint32(at + 28, true),
+    resolvedMs: view.getUint32(at + 32, true),
+    ifindex: view.getUint32(at + 36, true),
+    plainBytesMax: view.getUint16(at + 40, true),
+    frameBytesMax: view.getUint16(at + 42, true),
+    vlan: view.getUint16(at + 44, true),
+    refusal: view.getUint16(at + 46, true),
+    flowsScheduled: view.getBigUint64(at + 48, true),
+    flowsEstablished: view.getBigUint64(at + 56, true),
+    flowsEnded: view.getBigUint64(at + 64, true),
   };
 }
 
 export function writeBackendLocal(view: DataView, at: number, value: BackendLocal): void {
   view.setBigUint64(at + 0, value.packets, true);
   view.setBigUint64(at + 8, value.bytes, true);
-  view.setBigUint64(at + 16, value.flowsScheduled, true);
-  view.setBigUint64(at + 24, value.flowsEstablished, true);
-  view.setBigUint64(at + 32, value.flowsEnded, true);
-  view.setUint32(at + 40, value.resolvedMs, true);
-  view.setUint32(at + 44, value.ifindex, true);
-  putBytes(view, at + 48, 6, value.dmac);
-  putBytes(view, at + 54, 6, value.smac);
-  view.setUint16(at + 60, value.generation, true);
-  view.setUint16(at + 62, value.refusal, true);
-  view.setUint16(at + 64, value.frameBytesMax, true);
-  view.setUint16(at + 66, value.vlan, true);
-  view.setUint8(at + 68, value.special);
-  view.setUint8(at + 69, value.mode);
+  putBytes(view, at + 16, 6, value.dmac);
+  putBytes(view, at + 22, 6, value.smac);
+  view.setUint32(at + 28, value.learnedFor, true);
+  view.setUint32(at + 32, value.resolvedMs, true);
+  view.setUint32(at + 36, value.ifindex, true);
+  view.setUint16(at + 40, value.plainBytesMax, true);
+  view.setUint16(at + 42, value.frameBytesMax, true);
+  view.setUint16(at + 44, value.vlan, true);
+  view.setUint16(at + 46, value.refusal, true);
+  view.setBigUint64(at + 48, value.flowsScheduled, true);
+  view.setBigUint64(at + 56, value.flowsEstablished, true);
+  view.setBigUint64(at + 64, value.flowsEnded, true);
 }
 
 export function encodeBackendLocal(value: BackendLocal): Uint8Array {

@@ -64,8 +64,7 @@ struct flow4_key {
 	__be32 daddr_be;
 	__be16 sport_be;
 	__be16 dport_be;
-	__u8 l4_proto;
-	__u8 reserved[3];
+	__u32 l4_proto;
 };
 ABI_SIZE(struct flow4_key, 16);
 
@@ -74,8 +73,7 @@ struct flow6_key {
 	struct ip_address daddr;
 	__be16 sport_be;
 	__be16 dport_be;
-	__u8 l4_proto;
-	__u8 reserved[3];
+	__u32 l4_proto;
 };
 ABI_SIZE(struct flow6_key, 40);
 
@@ -272,10 +270,16 @@ struct backend {
 	__u32 weight;
 	/* Counts the uses of this slot; 0 is never used. */
 	__u16 generation;
-	/* enum backend_state. */
-	__u8 state;
 	/* enum forwarding_mode. */
 	__u8 mode;
+	/* enum quic_layout of its service; of QUIC_LB also the bytes of a server ID and the config ID. */
+	__u8 quic;
+	__u8 quic_id_bytes;
+	__u8 quic_config;
+	/* enum backend_state. */
+	__u8 state;
+	/* Of dscp: 0 to 63. */
+	__u8 dscp;
 	/* Destination port of the outer UDP header, or the backend's own for nat; 0: the packet's. */
 	__be16 port_be;
 	/* VLAN that frames to it are tagged with; 0: none, or VLAN_AS_ROUTED. */
@@ -284,17 +288,11 @@ struct backend {
 	__u16 mtu;
 	/* Largest MSS of a SYN to it; 0: left alone, or MSS_AS_ROUTED. */
 	__u16 mss_max;
-	/* Of dscp: 0 to 63. */
-	__u8 dscp;
-	/* TTL of the outer header; 0: that of the packet. */
-	__u8 tunnel_ttl;
-	/* enum quic_layout of its service; of QUIC_LB the bytes of a server ID and the config ID. */
-	__u8 quic;
-	__u8 quic_id_bytes;
-	__u8 quic_config;
-	__u8 reserved;
 	/* Port of its service: only what is sent there goes to the backend's own port. */
 	__be16 service_port_be;
+	/* TTL of the outer header; 0: that of the packet. */
+	__u8 tunnel_ttl;
+	__u8 reserved;
 	__u8 reserved2[4];
 };
 ABI_SIZE(struct backend, 64);
@@ -376,33 +374,30 @@ ABI_SIZE(struct vlan_device, 8);
 
 /*
  * What one CPU keeps of a backend: counters, and the next hop as the FIB last gave it. What an
- * established flow needs lies together, so that it costs little more than one cache line.
+ * established flow needs comes first, so that it costs little more than one cache line.
  */
 struct backend_local {
 	__u64 packets;
 	__u64 bytes;
-	/* Flows scheduled here, of which some became established, of which some have ended. */
-	__u64 flows_scheduled;
-	__u64 flows_established;
-	__u64 flows_ended;
+	__u8 dmac[6];
+	__u8 smac[6];
+	/* Generation, mode and QUIC layout of the backend when all this was learned. */
+	__u32 learned_for;
 	__u32 resolved_ms;
 	/* Egress interface; 0: not resolved. */
 	__u32 ifindex;
-	__u8 dmac[6];
-	__u8 smac[6];
-	/* Generation of the backend that the next hop belongs to. */
-	__u16 generation;
-	/* Why there is no next hop: an enum counter. */
-	__u16 refusal;
+	/* Longest frame that needs no more than other MAC addresses; 0: all need more. */
+	__u16 plain_bytes_max;
 	/* Longest frame, as it came and without tags, that the way takes. */
 	__u16 frame_bytes_max;
 	/* Tag to send with, or 0. */
 	__u16 vlan;
-	/* Other than 0: more is to be done than replacing MAC addresses. */
-	__u8 special;
-	/* The mode that all this was learned for. */
-	__u8 mode;
-	__u16 reserved;
+	/* Why there is no next hop: an enum counter. */
+	__u16 refusal;
+	/* Flows scheduled here, of which some became established, of which some have ended. */
+	__u64 flows_scheduled;
+	__u64 flows_established;
+	__u64 flows_ended;
 };
 ABI_SIZE(struct backend_local, 72);
 

@@ -41,9 +41,6 @@ static __always_inline void record_key(struct flow_record *record, const struct 
 	record->key.sport_be = pkt->key4.sport_be;
 	record->key.dport_be = pkt->key4.dport_be;
 	record->key.l4_proto = pkt->key4.l4_proto;
-	record->key.reserved[0] = 0;
-	record->key.reserved[1] = 0;
-	record->key.reserved[2] = 0;
 }
 
 /* The inverse of record_key(): a packet that has only a key. */

@@ -46,10 +46,8 @@ static __always_inline struct flow *flow_of_any_age(const struct packet *pkt)
 	return flow ? flow : FLOW_LOOKUP(embryonic, pkt);
 }
 
-static __always_inline void flow_touch(struct flow *flow)
+static __always_inline void flow_touch(struct flow *flow, __u32 now_ms)
 {
-	__u32 now_ms = clock_now_ms();
-
 	if (now_ms - flow->seen_ms >= SEEN_REFRESH_MS)
 		flow->seen_ms = now_ms;
 }
@@ -97,6 +95,9 @@ static __always_inline bool flow_keeps(const struct flow *flow, const struct bac
 {
 	bool is_syn = (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 
+	/* Nearly always. */
+	if (backend->state == BACKEND_UP && !(pkt->tcp_flags & TCP_SYN))
+		return true;
 	if (backend->state == BACKEND_DOWN && (is_syn || flow->state == FLOW_UDP))
 		return false;
 	return !is_syn || flow->state != FLOW_TCP_FIN;

@@ -47,10 +47,10 @@ static __always_inline int transmit_tagged(struct xdp_md *ctx, const struct back
 }
 
 /*
- * Every way but plain l2dsr. The packet fits, and `local` holds the next hop. Inline, so that a tunnel
- * costs one call and not two; what it calls has a stack of its own.
+ * Every way there is. The packet fits, and `local` holds the next hop. Inline, so that a tunnel costs one
+ * call and not two; what it calls has a stack of its own.
  */
-static __always_inline int forward_special(struct xdp_md *ctx, const struct packet *pkt,
+static __always_inline int forward_by_mode(struct xdp_md *ctx, const struct packet *pkt,
 					   __u32 index, const struct backend *backend,
 					   const struct backend_local *local)
 {
@@ -79,15 +79,37 @@ static __always_inline int forward_special(struct xdp_md *ctx, const struct pack
 	return why ? drop(why) : transmit_tagged(ctx, local);
 }
 
-static __always_inline int forward(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
-				   const struct backend *backend)
+static __always_inline void tally(struct backend_local *local, const struct packet *pkt)
 {
-	struct backend_local *local = bpf_map_lookup_elem(&backends_local, &index);
-	int why;
+	local->packets++;
+	local->bytes += pkt->frame_bytes;
+}
 
-	if (!local)
-		return drop(DROP_INTERNAL);
-	why = next_hop(ctx, local, backend);
+/*
+ * Are other MAC addresses all that the packet needs? One length stands for the mode, the MTU and
+ * everything else that a way may want, so that what is not configured is not asked for each packet.
+ */
+static __always_inline bool is_plain(const struct packet *pkt, const struct backend *backend,
+				     const struct backend_local *local, __u32 now_ms)
+{
+	return pkt->frame_bytes <= local->plain_bytes_max && next_hop_fresh(local, backend, now_ms);
+}
+
+/* What is_plain() said of the packet. */
+static __always_inline int forward_plain(struct xdp_md *ctx, const struct packet *pkt,
+					 struct backend_local *local)
+{
+	tally(local, pkt);
+	return transmit(ctx, local);
+}
+
+/* Whatever the packet needs. */
+static __always_inline int forward_to(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
+				      const struct backend *backend, struct backend_local *local,
+				      __u32 now_ms)
+{
+	int why = next_hop(ctx, local, backend, now_ms);
+
 	if (why)
 		return drop(why);
 	if (pkt->frame_bytes > local->frame_bytes_max)
@@ -97,11 +119,18 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pkt,
 		if (why)
 			return drop(why);
 	}
-	local->packets++;
-	local->bytes += pkt->frame_bytes;
-	if (local->special)
-		return forward_special(ctx, pkt, index, backend, local);
-	return transmit(ctx, local);
+	tally(local, pkt);
+	return forward_by_mode(ctx, pkt, index, backend, local);
+}
+
+static __always_inline int forward(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
+				   const struct backend *backend)
+{
+	struct backend_local *local = bpf_map_lookup_elem(&backends_local, &index);
+
+	if (!local)
+		return drop(DROP_INTERNAL);
+	return forward_to(ctx, pkt, index, backend, local, clock_now_ms());
 }
 
 #endif

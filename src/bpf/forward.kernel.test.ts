@@ -1,5 +1,6 @@
 /** Which frames leave, by which next hop, and that nothing in them changes but the MAC addresses. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { ForwardingMode } from '../model/forwarding.ts';
 import {
   ELSEWHERE_BACKEND_MAC,
   ELSEWHERE_MAC,
@@ -137,5 +138,60 @@ describe.each(PLANS)('$family', (plan) => {
         nextHop: backendMac(1),
       },
     ]);
+  });
+});
+
+describe.each(PLANS)('$family, a flow that is established', (plan) => {
+  const toVip = { source: plan.client, destination: plan.vip, sport: 40000, dport: 80 };
+  const ack = tcp({ ...toVip, flags: 'A', dontFragment: true, payload: new Uint8Array(1400) });
+  const program = (forwarding = {}, mode: ForwardingMode = 'l2dsr') => {
+    const backends = [{ address: plan.backend(1), mode, forwarding }];
+    return fixture.program(service({ vip: plan.vip, backends }));
+  };
+  const establish = async () => {
+    await program();
+    fixture.send(tcp({ ...toVip, flags: 'S' }));
+    fixture.send(ack);
+    expect(fixture.established()).toHaveLength(1);
+  };
+  const plainly = { verdict: 'TX', frame: towards(1, ack), counted: {} };
+
+  test('nothing in its packets changes but the MAC addresses', async () => {
+    await establish();
+    for (const flags of ['A', 'PA', 'FA', 'R'] as const) {
+      const frame = tcp({ ...toVip, flags, payload: new Uint8Array(5).fill(1) });
+      expect(fixture.send(frame)).toMatchObject({ ...plainly, frame: towards(1, frame) });
+    }
+  });
+
+  test('another mode holds from the next packet on', async () => {
+    await establish();
+    const outerBytes = { ipip: plan.family === 'ipv4' ? 20 : 40, dscp: 0 };
+    for (const mode of ['ipip', 'dscp'] as const) {
+      await program({ dscp: 9 }, mode);
+      const { verdict, frame } = fixture.send(ack);
+      expect([verdict, frame.length]).toEqual(['TX', ack.length + outerBytes[mode]]);
+      expect(frame).not.toEqual(towards(1, ack));
+      await program();
+      expect(fixture.send(ack)).toMatchObject(plainly);
+    }
+  });
+
+  const ways = [
+    { name: 'a smaller MTU', forwarding: { mtuBytes: 1280 }, counted: { too_big_answered: 1 } },
+    { name: 'a VLAN', forwarding: { vlan: 9 }, counted: {} },
+  ];
+  test.each(ways)('$name holds within a second, and its end', async ({ forwarding, counted }) => {
+    await establish();
+    await program(forwarding);
+    await vi.waitFor(() => {
+      const outcome = fixture.send(ack);
+      expect(outcome).toMatchObject({ verdict: 'TX', counted });
+      expect(outcome.frame).not.toEqual(towards(1, ack));
+    }, WAIT);
+    await program();
+    await vi.waitFor(() => {
+      expect(fixture.send(ack)).toMatchObject(plainly);
+    }, WAIT);
   });
 });

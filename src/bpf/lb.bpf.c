@@ -47,15 +47,20 @@ static __always_inline int not_a_flow_to_others(struct xdp_md *ctx, struct packe
 
 /* A flow's packet goes to the backend of its flow, unless a QUIC connection ID names another. */
 static __always_inline int serve(struct xdp_md *ctx, const struct packet *pkt, __u32 index,
-				 const struct backend *backend)
+				 const struct backend *backend, __u32 now_ms)
 {
+	struct backend_local *local = bpf_map_lookup_elem(&backends_local, &index);
+
+	if (local && is_plain(pkt, backend, local, now_ms))
+		return forward_plain(ctx, pkt, local);
 	if (backend->quic) {
 		index = quic_backend(ctx, pkt, index);
 		backend = bpf_map_lookup_elem(&backends, &index);
-		if (!backend)
-			return drop(DROP_INTERNAL);
+		local = bpf_map_lookup_elem(&backends_local, &index);
 	}
-	return forward(ctx, pkt, index, backend);
+	if (!backend || !local)
+		return drop(DROP_INTERNAL);
+	return forward_to(ctx, pkt, index, backend, local, now_ms);
 }
 
 /* Schedules a flow of which this is the first packet, and remembers the choice as embryonic. */
@@ -123,7 +128,7 @@ static __noinline int young_flow(struct xdp_md *ctx, const struct packet *pkt)
 	struct settings *cfg = settings_get();
 	struct backend *backend;
 	struct flow *flow;
-	__u32 index;
+	__u32 index, now_ms;
 	__u8 state;
 
 	if (!cfg)
@@ -139,13 +144,14 @@ static __noinline int young_flow(struct xdp_md *ctx, const struct packet *pkt)
 	if (!embryonic_holds(flow, backend, pkt, cfg) || !backend)
 		return first_packet(ctx, pkt, cfg);
 
+	now_ms = clock_now_ms();
 	state = flow_next_state(pkt, flow->state);
 	if ((state != FLOW_TCP_ESTABLISHED && state != FLOW_UDP) ||
 	    !flow_promote(pkt, flow, state)) {
 		flow->state = state;
-		flow->seen_ms = clock_now_ms();
+		flow->seen_ms = now_ms;
 	}
-	return serve(ctx, pkt, index, backend);
+	return serve(ctx, pkt, index, backend, now_ms);
 }
 
 /* An established flow lost its backend, or its tuple is used anew. */
@@ -166,6 +172,7 @@ static __always_inline int balance(struct xdp_md *ctx, const struct packet *pkt)
 {
 	struct flow *flow = FLOW_LOOKUP(flows, pkt);
 	struct backend *backend;
+	__u32 now_ms;
 
 	if (!flow)
 		return young_flow(ctx, pkt);
@@ -174,10 +181,11 @@ static __always_inline int balance(struct xdp_md *ctx, const struct packet *pkt)
 		return replaced_flow(ctx, pkt, flow);
 
 	/* Before the peers are told, lest they take a closing flow for one that has been idle. */
-	flow_touch(flow);
+	now_ms = clock_now_ms();
+	flow_touch(flow, now_ms);
 	if (pkt->tcp_flags & (TCP_FIN | TCP_RST))
 		flow_closing(pkt, flow);
-	return serve(ctx, pkt, flow->backend, backend);
+	return serve(ctx, pkt, flow->backend, backend, now_ms);
 }
 
 /*

@@ -68,9 +68,23 @@ static __always_inline bool fib_on_link(const struct bpf_fib_lookup *fib,
 	return same_address(&via, address);
 }
 
+_Static_assert(offsetof(struct backend, mode) == offsetof(struct backend, generation) + 2 &&
+		       offsetof(struct backend, quic) == offsetof(struct backend, generation) + 3,
+	       "compared as one word");
+
+/* What a next hop is learned for: generation, mode and QUIC layout. */
+static __always_inline __u32 learned_for(const struct backend *backend)
+{
+	__u32 word;
+
+	__builtin_memcpy(&word, __builtin_assume_aligned(&backend->generation, 4), sizeof(word));
+	return word;
+}
+
 static __always_inline int next_hop_refused(struct backend_local *local, enum counter why)
 {
 	local->ifindex = 0;
+	local->plain_bytes_max = 0;
 	local->refusal = why;
 	return why;
 }
@@ -100,7 +114,9 @@ static __always_inline void next_hop_learn(struct backend_local *local,
 	if (mtu && mtu <= FRAME_BYTES_ANY - sizeof(struct ethhdr))
 		local->frame_bytes_max =
 			mtu < overhead ? 0 : mtu - overhead + sizeof(struct ethhdr);
-	local->special = backend->mode != FORWARD_L2DSR || local->vlan;
+	local->plain_bytes_max = local->frame_bytes_max;
+	if (backend->mode != FORWARD_L2DSR || local->vlan || backend->quic || backend->mss_max)
+		local->plain_bytes_max = 0;
 }
 
 /* 0, or the counter under which the packet is to be dropped. */
@@ -113,19 +129,18 @@ static __noinline int next_hop_resolve(struct xdp_md *ctx, struct backend_local 
 
 	if (!local || !backend)
 		return DROP_INTERNAL;
-	same = local->generation == backend->generation && local->mode == backend->mode;
+	same = local->learned_for == learned_for(backend);
 	known = local->ifindex && same;
 	/* A refusal is kept for one tick, lest a flood becomes a flood of lookups. */
 	if (!known && same && local->refusal && local->resolved_ms == now_ms)
 		return local->refusal;
 	local->resolved_ms = now_ms;
-	local->generation = backend->generation;
-	local->mode = backend->mode;
+	local->learned_for = learned_for(backend);
 
 	if (backend->mode == FORWARD_LOCAL) {
 		local->ifindex = LOOPBACK_IFINDEX;
 		local->frame_bytes_max = FRAME_BYTES_ANY;
-		local->special = 1;
+		local->plain_bytes_max = 0;
 		return 0;
 	}
 	rc = fib_ask(ctx, &fib, &backend->address);
@@ -144,13 +159,17 @@ static __noinline int next_hop_resolve(struct xdp_md *ctx, struct backend_local 
 	return 0;
 }
 
-static __always_inline int next_hop(struct xdp_md *ctx, struct backend_local *local,
-				    const struct backend *backend)
+static __always_inline bool next_hop_fresh(const struct backend_local *local,
+					   const struct backend *backend, __u32 now_ms)
 {
-	__u32 now_ms = clock_now_ms();
+	return local->learned_for == learned_for(backend) &&
+	       now_ms - local->resolved_ms < NEXT_HOP_FRESH_MS;
+}
 
-	if (local->ifindex && local->generation == backend->generation &&
-	    local->mode == backend->mode && now_ms - local->resolved_ms < NEXT_HOP_FRESH_MS)
+static __always_inline int next_hop(struct xdp_md *ctx, struct backend_local *local,
+				    const struct backend *backend, __u32 now_ms)
+{
+	if (local->ifindex && next_hop_fresh(local, backend, now_ms))
 		return 0;
 	return next_hop_resolve(ctx, local, backend, now_ms);
 }

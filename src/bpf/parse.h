@@ -122,10 +122,19 @@ struct packet {
 };
 _Static_assert(sizeof(struct packet) == 64, "zeroed for every packet");
 
-/* Both at once: the lookup hashes whole words, and a load across two stores waits for both. */
+/*
+ * Keys are written in words, as the lookup reads them: a load across two stores waits for both. The
+ * alignments are for the compiler, which would copy smaller pieces else.
+ */
 static __always_inline void copy_ports(__be16 *ports_be, const void *l4)
 {
 	__builtin_memcpy(ports_be, __builtin_assume_aligned(l4, 4), 2 * sizeof(*ports_be));
+}
+
+/* Source and destination. */
+static __always_inline void copy_addresses(void *to, const void *from, __u32 bytes)
+{
+	__builtin_memcpy(__builtin_assume_aligned(to, 8), __builtin_assume_aligned(from, 8), bytes);
 }
 
 /* Destination unreachable, time exceeded, parameter problem; in ICMPv6 also packet too big. */
@@ -142,12 +151,17 @@ static __always_inline enum packet_kind parse_l4(struct packet *pkt, void *l4, v
 						 __u32 room, __u8 l4_proto, __be16 *ports_be)
 {
 	if (l4_proto == IPPROTO_TCP) {
-		struct tcphdr *tcp = l4;
+		const __u8 *tcp = l4;
+		__u32 header_bytes;
 
-		if ((void *)(tcp + 1) > end || tcp->doff < 5 || tcp->doff * 4 > room)
+		if (l4 + sizeof(struct tcphdr) > end)
+			return PACKET_MALFORMED;
+		/* The data offset: the upper half of the octet, in words of four. */
+		header_bytes = tcp[12] >> 2 & 0x3c;
+		if (header_bytes < sizeof(struct tcphdr) || header_bytes > room)
 			return PACKET_MALFORMED;
 		copy_ports(ports_be, l4);
-		pkt->tcp_flags = ((__u8 *)tcp)[13];
+		pkt->tcp_flags = tcp[13];
 		return PACKET_FLOW;
 	}
 	if (l4_proto == IPPROTO_UDP) {
@@ -194,8 +208,7 @@ static __always_inline enum packet_kind parse_ipv4(struct packet *pkt, void *l3,
 	/* Read once, here and below: after a store into `pkt` the compiler would read them again. */
 	bytes = bpf_ntohs(ip->tot_len);
 	l4_proto = ip->protocol;
-	pkt->key4.saddr_be = ip->saddr;
-	pkt->key4.daddr_be = ip->daddr;
+	copy_addresses(&pkt->key4, &ip->saddr, sizeof(ip->saddr) + sizeof(ip->daddr));
 	header_bytes = ip->ihl * 4;
 	if (header_bytes < sizeof(*ip) || bytes < header_bytes || l3 + bytes > end)
 		return PACKET_MALFORMED;
@@ -228,7 +241,7 @@ static __always_inline enum packet_kind parse_ipv6(struct packet *pkt, void *l3,
 	room = bpf_ntohs(ip6->payload_len);
 	l4_proto = ip6->nexthdr;
 	pkt->is_ipv6 = 1;
-	__builtin_memcpy(&pkt->key6.saddr, &ip6->saddr, 32);
+	copy_addresses(&pkt->key6, &ip6->saddr, sizeof(ip6->saddr) + sizeof(ip6->daddr));
 	if ((void *)(ip6 + 1) + room > end)
 		return PACKET_MALFORMED;
 	if (is_extension(l4_proto))

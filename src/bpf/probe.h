@@ -129,15 +129,13 @@ int skein_probe(struct xdp_md *ctx)
 	local = bpf_map_lookup_elem(&backends_local, &probe.backend);
 	if (!local)
 		return drop(DROP_INTERNAL);
-	why = next_hop(ctx, local, backend);
+	why = next_hop(ctx, local, backend, probe.seen_ms);
 	if (why)
 		return drop(why);
 	if (pkt.frame_bytes > local->frame_bytes_max)
 		return drop(DROP_TOO_BIG);
 	count(COUNT_PROBE_SENT);
-	if (local->special)
-		return forward_special(ctx, &pkt, probe.backend, backend, local);
-	return transmit(ctx, local);
+	return forward_by_mode(ctx, &pkt, probe.backend, backend, local);
 }
 
 /* Is this a backend's answer to a check? The destination is the node's own address then. */

@@ -161,6 +161,18 @@ describe.each(PLANS)('$family', (plan) => {
     }
   });
 
+  test('it holds for the flows that are there, from the next packet on', async () => {
+    const backends = [1, 2, 3].map((n) => ({ address: plan.backend(n) }));
+    await fixture.program(service({ vip: plan.vip, protocol: 'udp', port: 443, backends }));
+    const packet = (last: number) => short(...lb(0x0a, 0, last));
+    const own = sentTo(send(packet(1), 1)) ?? 0;
+    const other = (own % 3) + 1;
+    for (let i = 0; i < 2; i += 1) expect(sentTo(send(packet(other), 1))).toBe(own);
+    await program();
+    expect(sentTo(send(packet(other), 1))).toBe(other);
+    expect(sentTo(send(packet(own), 1))).toBe(own);
+  });
+
   test('without routing by ID it is UDP like any other', async () => {
     await program();
     const backends = [1, 2, 3].map((n) => ({ address: plan.backend(n) }));
