@@ -15,17 +15,19 @@ import { NODE } from './scene.ts';
 interface Options {
   readonly rounds: number;
   readonly only: string;
+  readonly withFeatures: boolean;
   readonly json?: string;
 }
 
 const ROUNDS_MAX = 1000;
 
-const { rounds, only, json } = new Command('bench')
+const { rounds, only, withFeatures, json } = new Command('bench')
   .description(
     'Nanoseconds per packet of the forwarding plane. README.md beside this says how to read it.',
   )
   .option('--rounds <n>', 'how often each case is measured', whole(1, ROUNDS_MAX), 11)
   .option('--only <prefix>', 'cases whose names begin like this, and their floors', '')
+  .option('--with-features', 'beside services that use every feature', false)
   .option('--json <file>', 'write the figures there, too')
   .parse()
   .opts<Options>();
@@ -37,7 +39,7 @@ async function bench(): Promise<void> {
   if (cases.length === 0) throw new SkeinError('NO_CASE', `no case has a name like ${only}...`);
   await makePlace([NODE.ipv4, NODE.ipv6]);
   const layouts = await readLayouts();
-  const programs = await Programs.open();
+  const programs = await Programs.open(withFeatures);
   const cpu = await takeCpu();
   const loadBefore = load();
   const stealBefore = cpuTimes();
@@ -60,6 +62,7 @@ async function bench(): Promise<void> {
     processor: cpus()[0]?.model ?? 'unknown',
     cpu,
     rounds,
+    withFeatures,
     loadBefore,
     loadAfter: load(),
     stealPercent: stealPercent(stealBefore, cpuTimes()),

@@ -14,7 +14,16 @@ import { address } from '../src/model/address.ts';
 import { TABLES, type FloorTableSet, type SkeinTableSet } from './cases.ts';
 import { answerFor, INTERFACE } from './place.ts';
 import { BUILD_FOLDER } from './replay.ts';
-import { BACKEND_ADDRESSES, DEFAULT_LIMITS, NODE, SERVICES, TIMEOUTS } from './scene.ts';
+import {
+  BACKEND_ADDRESSES,
+  DEFAULT_LIMITS,
+  FEATURED_ADDRESSES,
+  FEATURED_SERVICES,
+  NODE,
+  OWN_TUNNELS,
+  SERVICES,
+  TIMEOUTS,
+} from './scene.ts';
 
 const BPFFS = '/sys/fs/bpf/skein-bench';
 const FLOOR_OBJECT = join(BUILD_FOLDER, 'floor.bpf.o');
@@ -23,7 +32,10 @@ const SKEIN_OBJECT = join(BUILD_FOLDER, 'lb.bpf.o');
 const OWN_MAPS = ['backends_local', 'counters'];
 const FLOW_MAPS = ['flows4', 'flows6', 'embryonic4', 'embryonic6'];
 /** Slots are given out from 0. */
-const BACKEND_SLOTS = SERVICES.reduce((sum, { backends }) => sum + backends.length, 0);
+const BACKEND_SLOTS = [...SERVICES, ...FEATURED_SERVICES].reduce(
+  (sum, { backends }) => sum + backends.length,
+  0,
+);
 
 /** All that a program has done since it was loaded, over all backends. */
 export interface Tally {
@@ -46,8 +58,8 @@ export class Programs {
   readonly #copies = new Map<SkeinTableSet, SkeinCopy>();
   #empty: BpfObject | undefined;
 
-  /** Only inside the place that place.ts makes. */
-  static async open(): Promise<Programs> {
+  /** Only inside the place that place.ts makes. `featured`: beside services that use all there is. */
+  static async open(featured: boolean): Promise<Programs> {
     const [ipv4 = '', ipv6 = ''] = [NODE.ipv4, NODE.ipv6].map((each) => each.split('/')[0]);
     const dataplane = await KernelDataplane.open(
       {
@@ -61,12 +73,14 @@ export class Programs {
         limits: { ...DEFAULT_LIMITS, flows: 1024, embryonicFlows: 1024 },
         // Echo requests are answered, each of them.
         echoPerSecond: 0xffff_ffff,
+        decap: featured ? OWN_TUNNELS : undefined,
       },
       silentLogger,
     );
-    const { failures } = dataplane.reconcile(SERVICES, TIMEOUTS);
+    const services = featured ? [...SERVICES, ...FEATURED_SERVICES] : SERVICES;
+    const { failures } = dataplane.reconcile(services, TIMEOUTS);
     if (failures.length > 0) throw new SkeinError('BENCH', failures.join('; '));
-    await answerFor(BACKEND_ADDRESSES);
+    await answerFor(featured ? [...BACKEND_ADDRESSES, ...FEATURED_ADDRESSES] : BACKEND_ADDRESSES);
     return new Programs(dataplane);
   }
 

@@ -2,7 +2,12 @@
 import type { WantedBackend, WantedService } from '../src/dataplane/dataplane.ts';
 import { address, familyOf, type Address, type Family } from '../src/model/address.ts';
 import type { FlowTimeouts } from '../src/model/flow.ts';
-import type { ForwardingMode } from '../src/model/forwarding.ts';
+import {
+  TUNNEL_PORTS,
+  type ForwardingMode,
+  type ForwardingOptions,
+  type OwnTunnels,
+} from '../src/model/forwarding.ts';
 import { serviceId, type ServiceKey } from '../src/model/service.ts';
 
 /** The documented defaults of `limits` (config/README.md). */
@@ -76,6 +81,57 @@ export const SERVICES: readonly WantedService[] = [
     service({ vip: address(`198.51.100.${n + 1}`), protocol: 'tcp', port: PORT }),
   ),
 ];
+
+const FEATURED_PORT = { tcp: 9000, udp: 9443 } as const;
+/** Every mode that no frame of a case is sent by, and every option of the way. */
+const FEATURED: readonly { mode: ForwardingMode; forwarding?: ForwardingOptions }[] = [
+  { mode: 'gre' },
+  { mode: 'fou', forwarding: { tunnelTtl: 'copy' } },
+  { mode: 'dscp', forwarding: { dscp: 10 } },
+  { mode: 'nat', forwarding: { port: 8080 } },
+  { mode: 'full_nat', forwarding: { port: 8081 } },
+  { mode: 'l2dsr', forwarding: { vlan: 300 } },
+  { mode: 'l2dsr', forwarding: { mtuBytes: 1400, mssBytes: 'path' } },
+];
+
+function featured(family: Family): WantedService[] {
+  const members = FEATURED.map((options, n) => ({
+    ...options,
+    address: address(family === 'ipv4' ? `172.16.2.${n + 1}` : `fd00:16::2:${n + 1}`),
+    weight: 1,
+    state: 'up' as const,
+    serverId: `0a${n.toString(16).padStart(4, '0')}`,
+  }));
+  const sources = [{ prefix: { address: CLIENT[family], length: 32 }, admits: false }];
+  const keys = (['tcp', 'udp'] as const).map((protocol) => {
+    return { vip: VIP[family], protocol, port: FEATURED_PORT[protocol] };
+  });
+  return keys.map((key) => ({
+    ...key,
+    id: serviceId(key),
+    affinity: 'client',
+    admission: { sources, newFlowsPerS: 1000, newFlowsBurst: 1000 },
+    quic: key.protocol === 'udp' ? { layout: 'quic_lb', idBytes: 3, configId: 0 } : undefined,
+    backends: members,
+  }));
+}
+
+/** What else can be configured, for `--with-features`: no frame goes there, yet it must cost them nothing. */
+export const FEATURED_SERVICES: readonly WantedService[] = [
+  ...featured('ipv4'),
+  ...featured('ipv6'),
+];
+/** Services share them: each once. */
+export const FEATURED_ADDRESSES: readonly Address[] = [
+  ...new Set(
+    FEATURED_SERVICES.flatMap(({ backends: members }) => members).map((each) => each.address),
+  ),
+];
+export const OWN_TUNNELS: OwnTunnels = {
+  addresses: [address('172.16.0.1'), address('fd00:16::1')],
+  guePort: TUNNEL_PORTS.gue,
+  fouPort: TUNNEL_PORTS.fou,
+};
 
 export const BACKEND_ADDRESSES: readonly Address[] = [...backends('ipv4'), ...backends('ipv6')].map(
   (backend) => backend.address,
