@@ -41,6 +41,9 @@ interface WaitingRows {
 
 export class SnapshotExchange {
   readonly #parts: ExchangeParts;
+  /** Whoever has connected; the transport bounds how many say nothing, and for how long. */
+  readonly #connected = new Set<FrameStream>();
+  /** Those of them that have shown the key: a place is nothing that a stranger could take. */
   readonly #serving = new Set<FrameStream>();
   #taking: AbortController | undefined;
   #outcome: TakeOutcome | undefined;
@@ -131,7 +134,7 @@ export class SnapshotExchange {
     this.#outcome = undefined;
     this.#waiting.length = 0;
     this.#makeRoom?.();
-    for (const stream of this.#serving) stream.close();
+    for (const stream of this.#connected) stream.close();
   }
 
   async #accept(batch: FlowBatch): Promise<void> {
@@ -156,20 +159,23 @@ export class SnapshotExchange {
 
   async #serve(stream: FrameStream): Promise<void> {
     const { table, identity, clock, hello, flows, counters, logger } = this.#parts;
-    if (this.#serving.size >= SNAPSHOTS_SERVED_MAX) {
-      counters.snapshotsRefused += 1;
-      stream.close();
-      return;
-    }
-    this.#serving.add(stream);
+    const admits = (): boolean => {
+      if (this.#serving.size >= SNAPSHOTS_SERVED_MAX) return false;
+      this.#serving.add(stream);
+      return true;
+    };
+    this.#connected.add(stream);
     try {
-      const parts = { table, identity: identity(), hello, flows, clock };
+      const parts = { table, identity: identity(), hello, flows, clock, admits };
       const given = await giveSnapshot(stream, parts);
       counters[given ? 'snapshotsGiven' : 'snapshotsRefused'] += 1;
     } catch (error) {
       counters.snapshotsRefused += 1;
-      logger.warn({ problem: errorMessage(error) }, 'could not give a snapshot');
+      // Anyone can connect and break off: that is counted, and fills no log.
+      if (this.#serving.has(stream))
+        logger.warn({ problem: errorMessage(error) }, 'could not give a snapshot');
     } finally {
+      this.#connected.delete(stream);
       this.#serving.delete(stream);
     }
   }

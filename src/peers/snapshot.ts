@@ -21,16 +21,18 @@ export interface GiveParts {
   readonly hello: () => Hello;
   /** About how many flows there are; undefined: not known. */
   readonly flows: () => number | undefined;
+  /** Asked once who asks has shown the cluster's key; false: too many snapshots are under way. */
+  readonly admits: () => boolean;
 }
 
-/** Answers one asker. False: it had no right to ask. Rejects when the stream breaks. */
+/** Answers one asker. False: it had no right to ask, or comes too soon. Rejects when the stream breaks. */
 export async function giveSnapshot(stream: FrameStream, parts: GiveParts): Promise<boolean> {
   const watch = new IdleWatch(parts.clock, () => {
     stream.close();
   });
   try {
     const asked = await answerSealed(stream, parts.identity);
-    if (asked.kind === 'reject') return false;
+    if (asked.kind === 'reject' || !parts.admits()) return false;
     const flows = parts.flows();
     if (flows !== undefined) {
       const buckets = new BigUint64Array(0);
