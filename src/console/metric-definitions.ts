@@ -226,18 +226,7 @@ const serviceMetrics: readonly Definition[] = [
     ['skein_service_backends_needed', 'gauge', 'Backends that must be up for the service to be.'],
     ({ need }) => need,
   ),
-  ofServices(
-    ['skein_service_packets_total', 'counter', 'Packets forwarded for the service.'],
-    ({ traffic }) => traffic.packets,
-  ),
-  ofServices(
-    ['skein_service_bytes_total', 'counter', 'Bytes forwarded for the service.'],
-    ({ traffic }) => traffic.bytes,
-  ),
-  ofServices(
-    ['skein_service_flows_opened_total', 'counter', 'Flows opened to the service.'],
-    ({ traffic }) => traffic.flowsOpened,
-  ),
+  // What services have carried is the sum over their backends: here it would fall with one that leaves.
   ofServices(
     ['skein_service_flows_active', 'gauge', 'Flows opened and not yet closed or expired.'],
     ({ traffic }) => traffic.flowsActive,

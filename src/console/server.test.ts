@@ -1,9 +1,11 @@
 import { connect, type Socket } from 'node:net';
 import { once } from 'node:events';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { silentLogger } from '../lib/logger.ts';
 import { fixtureSnapshot } from './fixture.ts';
 import { ConsoleServer } from './server.ts';
+
+const WAIT = { timeout: 30_000, interval: 20 };
 
 const running: ConsoleServer[] = [];
 
@@ -110,6 +112,26 @@ describe('stop', () => {
 });
 
 describe('hostile requests', () => {
+  test('for answers that are never read do not lock others out', async () => {
+    // More than the kernel keeps for a socket, so that the answer cannot be sent.
+    const snapshot = () => ({ ...fixtureSnapshot('usual'), version: 'x'.repeat(32 * 1024 * 1024) });
+    const bounds = { socketsMax: 2, silenceMs: 200 };
+    const options = { view: { snapshot }, host: '127.0.0.1', port: 0, logger: silentLogger };
+    const server = new ConsoleServer({ ...options, ...bounds });
+    running.push(server);
+    const { port } = await server.start();
+    const sockets = Array.from({ length: bounds.socketsMax }, () => connect(port, '127.0.0.1'));
+    for (const socket of sockets) {
+      socket.on('error', () => undefined).pause();
+      socket.write('GET /api/v1/snapshot HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
+    }
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+    await vi.waitFor(async () => {
+      expect((await fetch(url(port))).ok).toBe(true);
+    }, WAIT);
+    for (const socket of sockets) socket.destroy();
+  });
+
   test('with another site’s name are refused on the wire', async () => {
     const { port } = await consoleServer().start();
     const answer = await raw(

@@ -16,6 +16,8 @@ const HEADERS_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 /** Longer than the second between two polls of the page, so that a page keeps one socket. */
 const KEEP_ALIVE_TIMEOUT_MS = 15_000;
+/** Without a byte either way: for who asks and then does not read. */
+const SILENCE_MS = 30_000;
 const HEADER_BYTES_MAX = 8_192;
 /** Sockets open at once: dozens of operators and scrapers. More are closed at once. */
 const SOCKETS_MAX = 256;
@@ -29,6 +31,10 @@ export interface ConsoleServerOptions {
   /** 0: any free port, told by `start`. */
   readonly port: number;
   readonly logger: Logger;
+  /** A socket that carries nothing for so long is closed: half a minute. */
+  readonly silenceMs?: number;
+  /** Open at once: SOCKETS_MAX. */
+  readonly socketsMax?: number;
 }
 
 export interface ListeningAddress {
@@ -93,7 +99,8 @@ export class ConsoleServer {
         void answer(incoming, outgoing);
       },
     );
-    server.maxConnections = SOCKETS_MAX;
+    server.timeout = this.#options.silenceMs ?? SILENCE_MS;
+    server.maxConnections = this.#options.socketsMax ?? SOCKETS_MAX;
     return server;
   }
 }
