@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = '69732580aa5d3a73';
+export const LAYOUT_DIGEST = '6f94e8f8a6ad1310';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -121,11 +121,11 @@ export const COUNTERS = [
   { name: 'probe_reply', drop: false, help: 'Packets of backends brought back to a health check' },
   { name: 'flow_guessed', drop: false, help: 'Mid-flow TCP packets without a record, placed by hash' },
   { name: 'quic_routed', drop: false, help: 'QUIC packets whose connection ID named their backend' },
-  { name: 'flow_table_full', drop: false, help: 'Flows that stayed embryonic since their table was full' },
+  { name: 'flow_table_full', drop: false, help: 'Times that a flow was not kept among the established ones, since their table was full' },
   { name: 'flow_expired', drop: false, help: 'Flows removed after their idle timeout' },
   { name: 'flow_denied', drop: false, help: 'Flows removed since the service admits their source no longer' },
   { name: 'flow_replaced', drop: false, help: 'Flows placed anew: their backend is gone or down, or a SYN used a closed one\'s ports again' },
-  { name: 'neighbour_stale', drop: false, help: 'Packets sent by the last known MAC address while it is resolved again' },
+  { name: 'neighbour_stale', drop: false, help: 'Times that a next hop stayed at its last known MAC address, since it is being resolved again' },
   { name: 'change_lost', drop: false, help: 'Changes of flows that the peers were not told, since the buffer was full' },
   { name: 'icmp_forwarded', drop: false, help: 'ICMP errors sent to the backend whose flow they quote' },
   { name: 'fragment_forwarded', drop: false, help: 'Fragments sent to the backend of their packet, or to the client of a reply' },
@@ -556,40 +556,40 @@ export function encodeService(value: Service): Uint8Array {
 
 /** struct admission */
 export interface Admission {
+  readonly spentMilli: bigint;
+  readonly filledMs: number;
   readonly newFlowsPerS: number;
   readonly newFlowsBurst: number;
-  readonly filledMs: number;
-  readonly spent: number;
   readonly sources: number;
 }
 
-export const ADMISSION_BYTES = 20;
+export const ADMISSION_BYTES = 24;
 
 /** Where its fields begin: for those who read many at a time. */
 export const ADMISSION_AT = {
-  newFlowsPerS: 0,
-  newFlowsBurst: 4,
+  spentMilli: 0,
   filledMs: 8,
-  spent: 12,
-  sources: 16,
+  newFlowsPerS: 12,
+  newFlowsBurst: 16,
+  sources: 20,
 } as const;
 
 export function readAdmission(view: DataView, at = 0): Admission {
   return {
-    newFlowsPerS: view.getUint32(at + 0, true),
-    newFlowsBurst: view.getUint32(at + 4, true),
+    spentMilli: view.getBigUint64(at + 0, true),
     filledMs: view.getUint32(at + 8, true),
-    spent: view.getUint32(at + 12, true),
-    sources: view.getUint8(at + 16),
+    newFlowsPerS: view.getUint32(at + 12, true),
+    newFlowsBurst: view.getUint32(at + 16, true),
+    sources: view.getUint8(at + 20),
   };
 }
 
 export function writeAdmission(view: DataView, at: number, value: Admission): void {
-  view.setUint32(at + 0, value.newFlowsPerS, true);
-  view.setUint32(at + 4, value.newFlowsBurst, true);
+  view.setBigUint64(at + 0, value.spentMilli, true);
   view.setUint32(at + 8, value.filledMs, true);
-  view.setUint32(at + 12, value.spent, true);
-  view.setUint8(at + 16, value.sources);
+  view.setUint32(at + 12, value.newFlowsPerS, true);
+  view.setUint32(at + 16, value.newFlowsBurst, true);
+  view.setUint8(at + 20, value.sources);
 }
 
 export function encodeAdmission(value: Admission): Uint8Array {
@@ -1146,6 +1146,7 @@ export interface Settings {
   readonly probeOutIfindex: number;
   readonly sharing: number;
   readonly echoPerSecond: number;
+  readonly inService: number;
   readonly node4: Uint8Array;
   readonly node6: Uint8Array;
   readonly probeSource4: Uint8Array;
@@ -1165,6 +1166,7 @@ export const SETTINGS_AT = {
   probeOutIfindex: 24,
   sharing: 28,
   echoPerSecond: 32,
+  inService: 36,
   node4: 40,
   node6: 56,
   probeSource4: 72,
@@ -1182,6 +1184,7 @@ export function readSettings(view: DataView, at = 0): Settings {
     probeOutIfindex: view.getUint32(at + 24, true),
     sharing: view.getUint32(at + 28, true),
     echoPerSecond: view.getUint32(at + 32, true),
+    inService: view.getUint32(at + 36, true),
     node4: bytesAt(view, at + 40, 16),
     node6: bytesAt(view, at + 56, 16),
     probeSource4: bytesAt(view, at + 72, 16),
@@ -1201,6 +1204,7 @@ export function writeSettings(view: DataView, at: number, value: Settings): void
   view.setUint32(at + 24, value.probeOutIfindex, true);
   view.setUint32(at + 28, value.sharing, true);
   view.setUint32(at + 32, value.echoPerSecond, true);
+  view.setUint32(at + 36, value.inService, true);
   putBytes(view, at + 40, 16, value.node4);
   putBytes(view, at + 56, 16, value.node6);
   putBytes(view, at + 72, 16, value.probeSource4);

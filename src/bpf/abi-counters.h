@@ -14,11 +14,11 @@ enum counter {
 	COUNT_PROBE_REPLY, /* Packets of backends brought back to a health check */
 	COUNT_FLOW_GUESSED, /* Mid-flow TCP packets without a record, placed by hash */
 	COUNT_QUIC_ROUTED, /* QUIC packets whose connection ID named their backend */
-	COUNT_FLOW_TABLE_FULL, /* Flows that stayed embryonic since their table was full */
+	COUNT_FLOW_TABLE_FULL, /* Times that a flow was not kept among the established ones, since their table was full */
 	COUNT_FLOW_EXPIRED, /* Flows removed after their idle timeout */
 	COUNT_FLOW_DENIED, /* Flows removed since the service admits their source no longer */
 	COUNT_FLOW_REPLACED, /* Flows placed anew: their backend is gone or down, or a SYN used a closed one's ports again */
-	COUNT_NEIGHBOUR_STALE, /* Packets sent by the last known MAC address while it is resolved again */
+	COUNT_NEIGHBOUR_STALE, /* Times that a next hop stayed at its last known MAC address, since it is being resolved again */
 	COUNT_CHANGE_LOST, /* Changes of flows that the peers were not told, since the buffer was full */
 	COUNT_ICMP_FORWARDED, /* ICMP errors sent to the backend whose flow they quote */
 	COUNT_FRAGMENT_FORWARDED, /* Fragments sent to the backend of their packet, or to the client of a reply */

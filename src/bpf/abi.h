@@ -134,10 +134,12 @@ ABI_SIZE(struct oversized_event, 8 + OVERSIZED_PACKET_BYTES_MAX);
 
 /* Filled by the clock; see bucket.h. */
 struct token_bucket {
+	/* What is missing from it, in thousandths of a token. */
+	__u64 spent_milli;
 	__u32 filled_ms;
-	__u32 spent;
+	__u32 reserved;
 };
-ABI_SIZE(struct token_bucket, 8);
+ABI_SIZE(struct token_bucket, 16);
 
 /* What each CPU does a bounded number of times a second. */
 enum cpu_bucket {
@@ -188,17 +190,17 @@ enum source_filter {
 
 /* Which new flows a service takes, by its index. */
 struct admission {
+	/* A token bucket: what is missing from it, in thousandths, and when it was last filled. */
+	__u64 spent_milli;
+	__u32 filled_ms;
 	/* 0: any number. */
 	__u32 new_flows_per_s;
 	__u32 new_flows_burst;
-	/* A token bucket: when it was last filled, and what is missing from it. */
-	__u32 filled_ms;
-	__u32 spent;
 	/* enum source_filter. */
 	__u8 sources;
 	__u8 reserved[3];
 };
-ABI_SIZE(struct admission, 20);
+ABI_SIZE(struct admission, 24);
 
 /* Key of a rule; `prefix_bits` counts from `service` on. */
 struct source_key {
@@ -421,7 +423,11 @@ struct settings {
 	__u32 sharing;
 	/* Echo requests that each CPU answers. */
 	__u32 echo_per_second;
-	__u32 reserved3;
+	/*
+	 * Other than 0: the node takes its part in the cluster. Nothing for packets: a supervisor that comes
+	 * after this one learns from it whether the flow tables can be relied on.
+	 */
+	__u32 in_service;
 	/* The node's own addresses; all zero where it has none of that family. */
 	struct ip_address node4;
 	struct ip_address node6;

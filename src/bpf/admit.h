@@ -6,7 +6,7 @@
 #ifndef SKEIN_ADMIT_H
 #define SKEIN_ADMIT_H
 
-#include "clock.h"
+#include "bucket.h"
 #include "counters.h"
 #include "parse.h"
 
@@ -33,24 +33,11 @@ static __always_inline bool source_admitted(const struct admission *admission, _
 	return rule->admits;
 }
 
-/* A token bucket, filled by the clock; shared by the CPUs, so a bound and no more. */
 static __always_inline bool new_flow_allowed(struct admission *admission)
 {
-	__u32 now_ms = clock_now_ms();
-	__u64 gained;
-
-	if (!admission->new_flows_per_s)
-		return true;
-	/* In 64 bits: a bucket may have been left alone for weeks. */
-	gained = (__u64)(now_ms - admission->filled_ms) * admission->new_flows_per_s / 1000;
-	if (gained) {
-		admission->spent = admission->spent > gained ? admission->spent - gained : 0;
-		admission->filled_ms = now_ms;
-	}
-	if (admission->spent >= admission->new_flows_burst)
-		return false;
-	admission->spent++;
-	return true;
+	return !admission->new_flows_per_s ||
+	       bucket_spend(&admission->spent_milli, &admission->filled_ms,
+			    admission->new_flows_per_s, admission->new_flows_burst);
 }
 
 /* 0, or the counter under which the first packet of a flow is to be dropped. */

@@ -132,6 +132,24 @@ describe.each(PLANS)('$family', (plan) => {
     expect(from(address(sources.narrow), 'A').counted).toEqual({ source_denied: 1 });
   });
 
+  test('a rate that is no whole number for each tick of the clock is kept under a flood', async () => {
+    // At 199 a second 1.99 come with a tick: what is left over must count.
+    const [newFlowsPerS, newFlowsBurst] = [199, 2000];
+    const admission = { sources: [], newFlowsPerS, newFlowsBurst };
+    await fixture.program();
+    await fixture.program(service({ vip: plan.vip, admission, backends: [plan.backend(1)] }));
+    let [taken, port] = [0, 0];
+    const startMs = performance.now();
+    while (performance.now() - startMs < 2000) {
+      port = (port % 60_000) + 1;
+      if (from(plan.client, 'S', port).verdict === 'TX') taken += 1;
+    }
+    const passedS = (performance.now() - startMs) / 1000;
+    // The burst outlasts a machine that stands still for seconds.
+    expect(taken).toBeGreaterThan(newFlowsBurst + newFlowsPerS * passedS * 0.95 - 3);
+    expect(taken).toBeLessThan(newFlowsBurst + newFlowsPerS * (passedS + 0.1));
+  });
+
   test('so many new flows at once, and flows that are known go on', async () => {
     const admission = { sources: [], newFlowsPerS: 1, newFlowsBurst: 5 };
     await fixture.program();

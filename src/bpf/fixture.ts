@@ -53,7 +53,7 @@ export const TIMEOUTS: FlowTimeouts = {
 };
 const BPFFS = '/sys/fs/bpf';
 /** Of a bucket: more than any test waits for. */
-const SPENT = 1_000_000;
+const SPENT_MILLI = 1_000_000_000n;
 const LIMITS = { services: 16, backends: 64, flows: 4096, embryonicFlows: 4096 };
 
 interface ServiceFields {
@@ -227,9 +227,9 @@ export class Fixture {
   /** Every token bucket of the CPUs is full, or holds nothing. */
   fillCpuBuckets(fill: 'full' | 'empty' = 'full'): void {
     const buckets = this.map('cpu_buckets');
-    const spent = fill === 'full' ? 0 : SPENT;
-    const value = Uint32Array.from({ length: possibleCpus * 2 }, (_, i) =>
-      i % 2 === 0 ? kernelNowMs() : spent,
+    const spentMilli = fill === 'full' ? 0n : SPENT_MILLI;
+    const value = BigUint64Array.from({ length: possibleCpus * 2 }, (_, i) =>
+      i % 2 === 0 ? spentMilli : BigInt(kernelNowMs()),
     );
     for (let index = 0; index < buckets.maxEntries; index += 1) {
       const key = new Uint8Array(Uint32Array.of(index).buffer);

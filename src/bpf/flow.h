@@ -64,15 +64,25 @@ static __always_inline __u8 flow_next_state(const struct packet *pkt, __u8 state
 	return state == FLOW_TCP_FIN ? FLOW_TCP_FIN : FLOW_TCP_ESTABLISHED;
 }
 
-/* The backend of a flow; NULL when its slot was given to another one since. */
-static __always_inline struct backend *flow_backend(const struct flow *flow)
+/* Once for each packet: the record may be given to another flow beside it, between two reads. */
+static __always_inline __u32 flow_backend_index(const struct flow *flow)
 {
-	__u32 index = flow->backend;
+	return *(const volatile __u32 *)&flow->backend;
+}
+
+/* The backend of a flow, which is at `index`; NULL when its slot was given to another one since. */
+static __always_inline struct backend *flow_backend_at(const struct flow *flow, __u32 index)
+{
 	struct backend *backend = bpf_map_lookup_elem(&backends, &index);
 
 	if (!backend || backend->generation != flow->generation || backend->state == BACKEND_UNUSED)
 		return NULL;
 	return backend;
+}
+
+static __always_inline struct backend *flow_backend(const struct flow *flow)
+{
+	return flow_backend_at(flow, flow_backend_index(flow));
 }
 
 static __always_inline void flow_ended(const struct flow *flow)
@@ -113,8 +123,8 @@ static __always_inline void flow_closing(const struct packet *pkt, struct flow *
 }
 
 /*
- * The second packet of a flow moves its record to the table that floods do not reach. False when
- * that is full, and the record is where it was.
+ * The second packet of a flow moves its record to the table that floods of single packets do not reach.
+ * False when that is full, and the record is where it was.
  */
 static __always_inline bool flow_promote(const struct packet *pkt, const struct flow *embryonic,
 					 __u8 state)

@@ -172,6 +172,7 @@ static __noinline int icmp_error(struct xdp_md *ctx, const struct packet *pkt, b
 	struct packet *quoted;
 	struct flow *flow;
 	__u32 zero = 0;
+	__u32 index;
 	int why;
 
 	quoted = bpf_map_lookup_elem(&quoted_flows, &zero);
@@ -182,10 +183,11 @@ static __noinline int icmp_error(struct xdp_md *ctx, const struct packet *pkt, b
 	if (why)
 		return drop(why);
 	flow = flow_of_any_age(quoted);
-	backend = flow ? flow_backend(flow) : NULL;
+	index = flow ? flow_backend_index(flow) : BACKEND_NONE;
+	backend = flow ? flow_backend_at(flow, index) : NULL;
 	if (flow && backend && nat_knows(quoted, backend)) {
 		count(COUNT_ICMP_FORWARDED);
-		return forward(ctx, quoted, flow->backend, backend);
+		return forward(ctx, quoted, index, backend);
 	}
 	if (relayed)
 		return drop(DROP_ICMP_UNKNOWN);

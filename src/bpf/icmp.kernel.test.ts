@@ -107,7 +107,7 @@ function fillBuckets(): void {
   const buckets = fixture.map('relay_buckets');
   for (let index = 0; index < SERVICES_MAX; index += 1) {
     const key = new Uint8Array(Uint32Array.of(index).buffer);
-    const bucket = Uint32Array.of(kernelNowMs(), 0);
+    const bucket = BigUint64Array.of(0n, BigInt(kernelNowMs()));
     buckets.update(key, new Uint8Array(bucket.buffer));
   }
 }

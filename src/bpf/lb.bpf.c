@@ -111,14 +111,18 @@ static __always_inline int first_packet(struct xdp_md *ctx, const struct packet 
 static __always_inline bool embryonic_holds(const struct flow *flow, const struct backend *backend,
 					    const struct packet *pkt, const struct settings *cfg)
 {
-	__u32 idle_ms = clock_now_ms() - flow->seen_ms;
+	/* Signed: another CPU may have seen a later tick of the clock. */
+	__s32 idle_ms = clock_now_ms() - flow->seen_ms;
 
 	if (!backend || flow->state >= FLOW_STATE_COUNT)
 		return false;
-	if (idle_ms > cfg->timeout_ms[flow->state])
+	if (idle_ms > (__s32)cfg->timeout_ms[flow->state])
 		return false;
 	if (pkt->tcp_flags & TCP_SYN)
 		return backend->state == BACKEND_UP && flow->state != FLOW_TCP_FIN;
+	/* A QUIC connection that came by its ID, from a new address, is no new one. */
+	if (backend->quic && backend->state == BACKEND_DRAINING)
+		return true;
 	return backend->state == BACKEND_UP || flow->state != FLOW_UDP;
 }
 
@@ -139,8 +143,8 @@ static __noinline int young_flow(struct xdp_md *ctx, const struct packet *pkt)
 	if (!flow)
 		return first_packet(ctx, pkt, cfg);
 	/* Read before the record is moved, since its place may be taken at once. */
-	index = flow->backend;
-	backend = flow_backend(flow);
+	index = flow_backend_index(flow);
+	backend = flow_backend_at(flow, index);
 	if (!embryonic_holds(flow, backend, pkt, cfg) || !backend)
 		return first_packet(ctx, pkt, cfg);
 
@@ -172,11 +176,12 @@ static __always_inline int balance(struct xdp_md *ctx, const struct packet *pkt)
 {
 	struct flow *flow = FLOW_LOOKUP(flows, pkt);
 	struct backend *backend;
-	__u32 now_ms;
+	__u32 index, now_ms;
 
 	if (!flow)
 		return young_flow(ctx, pkt);
-	backend = flow_backend(flow);
+	index = flow_backend_index(flow);
+	backend = flow_backend_at(flow, index);
 	if (!backend || !flow_keeps(flow, backend, pkt))
 		return replaced_flow(ctx, pkt, flow);
 
@@ -185,7 +190,7 @@ static __always_inline int balance(struct xdp_md *ctx, const struct packet *pkt)
 	flow_touch(flow, now_ms);
 	if (pkt->tcp_flags & (TCP_FIN | TCP_RST))
 		flow_closing(pkt, flow);
-	return serve(ctx, pkt, flow->backend, backend, now_ms);
+	return serve(ctx, pkt, index, backend, now_ms);
 }
 
 /*

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * All maps but the scratch of nat.h. Sizes marked "set at load" come from the node's limits. Those that
- * packets read or write are pinned, but for `probes` and `cpu_buckets`, so that a new supervisor finds
- * flows, assignments and counters as they were, and what happened to flows meanwhile.
+ * All maps but the scratch of nat.h and icmp.h. Sizes marked "set at load" come from the node's limits.
+ * Those that packets read or write are pinned, but for `probes`, `cpu_buckets` and `fragments`, so that a new
+ * supervisor finds flows, assignments and counters as they were, and what happened to flows meanwhile.
  */
 #ifndef SKEIN_MAPS_H
 #define SKEIN_MAPS_H

@@ -76,8 +76,9 @@ static __always_inline __be16 nat_target_be(const struct backend *backend, __be1
 static __always_inline bool is_overdue(const struct settings *cfg, const struct nat_flow *flow,
 				       __u32 now_ms)
 {
+	/* Signed: another CPU may have seen a later tick of the clock. */
 	return flow->state >= FLOW_STATE_COUNT ||
-	       now_ms - flow->seen_ms > cfg->timeout_ms[flow->state];
+	       (__s32)(now_ms - flow->seen_ms) > (__s32)cfg->timeout_ms[flow->state];
 }
 
 static __always_inline bool same_nat_flow(const struct nat_flow *a, const struct nat_flow *b)

@@ -41,9 +41,16 @@ static __always_inline __u32 mode_bytes(__u8 mode, bool outer_is_ipv6)
 	return 0;
 }
 
+static __always_inline bool is_no_mac(const __u8 *mac)
+{
+	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+}
+
 static __always_inline long fib_ask(struct xdp_md *ctx, struct bpf_fib_lookup *fib,
 				    const struct ip_address *address)
 {
+	long rc;
+
 	fib->ifindex = LOOPBACK_IFINDEX;
 	if (is_ipv4_mapped(address)) {
 		fib->family = AF_INET;
@@ -52,7 +59,11 @@ static __always_inline long fib_ask(struct xdp_md *ctx, struct bpf_fib_lookup *f
 		fib->family = AF_INET6;
 		__builtin_memcpy(fib->ipv6_dst, address, 16);
 	}
-	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+	/* Before Linux 6.1.15 also where the kernel is still asking for the MAC address. */
+	if (rc == BPF_FIB_LKUP_RET_SUCCESS && is_no_mac(fib->dmac))
+		return BPF_FIB_LKUP_RET_NO_NEIGH;
+	return rc;
 }
 
 /* The helper puts the gateway where the destination was. */

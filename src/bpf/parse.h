@@ -96,7 +96,7 @@ enum packet_part {
 };
 
 struct packet {
-	/* Addresses and ports; protocol 0 unless the kind is PACKET_FLOW. */
+	/* Addresses and ports; protocol 0 unless the kind is, or is found to be, PACKET_FLOW. */
 	union {
 		struct flow4_key key4;
 		struct flow6_key key6;

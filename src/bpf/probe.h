@@ -52,7 +52,8 @@ static __noinline __be16 probe_port_be(struct probe_key *key, const struct probe
 			return key->nat_port_be;
 		}
 		silent_ms = probe->seen_ms - found->seen_ms;
-		if (silent_ms > longest_ms) {
+		/* Signed: another CPU may have seen a later tick of the clock. */
+		if ((__s32)silent_ms > (__s32)longest_ms) {
 			longest_ms = silent_ms;
 			silent_be = key->nat_port_be;
 		}

@@ -81,6 +81,11 @@ export interface DataplaneStatus {
   readonly interfaces: readonly InterfaceStatus[];
   /** True when pinned maps of an earlier supervisor were taken over. */
   readonly adopted: boolean;
+  /**
+   * True when the supervisor before this one was lost while it was in service: its routes still stand, and
+   * its flows are as new as they can be.
+   */
+  readonly wasInService: boolean;
   /** Digest of every struct that crosses the boundary. */
   readonly layoutDigest: string;
 }
@@ -94,6 +99,8 @@ export interface Dataplane {
   reconcile(services: readonly WantedService[], timeouts: FlowTimeouts): ReconcileResult;
   /** What the maps held when this process opened them: lets a restart go on with what was known. */
   adoptedServices(): readonly WantedService[];
+  /** For the supervisor after this one: whether this node takes its part in the cluster. */
+  setInService(inService: boolean): void;
   /**
    * The private address whose packets take the live path to this backend of this service. For a
    * backend that is this node itself: the VIP, if the host has it on an interface, as it must.

@@ -54,7 +54,7 @@ export function admissionRecord({ sources, newFlowsPerS, newFlowsBurst }: Admiss
     newFlowsPerS: newFlowsPerS ?? 0,
     newFlowsBurst: newFlowsBurst ?? 0,
     filledMs: 0,
-    spent: 0,
+    spentMilli: 0n,
     sources: FILTER_CODES[filterOf(sources)],
   });
 }

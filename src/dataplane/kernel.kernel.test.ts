@@ -224,6 +224,20 @@ describe.each(PLANS)('$family: a restart', (plan) => {
     expect(probeAddresses(), 'the same slots').toEqual(addresses);
   });
 
+  test('whether the supervisor before was in service is known, and outlives further writes', async () => {
+    expect(fixture.dataplane.status().wasInService).toBe(false);
+    fixture.dataplane.setInService(true);
+    await fixture.program(...SERVICES);
+    await fixture.restart();
+    expect(fixture.dataplane.status().wasInService).toBe(true);
+    await fixture.program(...SERVICES);
+    await fixture.restart();
+    expect(fixture.dataplane.status().wasInService).toBe(true);
+    fixture.dataplane.setInService(false);
+    await fixture.restart();
+    expect(fixture.dataplane.status().wasInService).toBe(false);
+  });
+
   test('flows, counters and forwarding go on, before and after the first reconcile', async () => {
     await fixture.program(...SERVICES);
     fixture.send(segment(plan, 'S'));

@@ -95,6 +95,8 @@ export class KernelDataplane implements Dataplane {
   readonly #programmed: Programmed = new Map();
   readonly #allocators: Allocators;
   readonly #adopted: readonly WantedService[];
+  readonly #wasInService: boolean;
+  #inService: boolean;
   readonly #neighbours = new Neighbours();
   readonly #nat: NatTable;
   /** Bits of enum feature. */
@@ -138,6 +140,8 @@ export class KernelDataplane implements Dataplane {
       this.#inject('skein_lb', packet);
     });
 
+    this.#wasInService = this.#maps.wasInService();
+    this.#inService = this.#wasInService;
     this.#maps.replaceDecapAddresses(options.decap ?? NO_TUNNELS);
 
     const { services, generations, natSources } = this.#maps.adopt();
@@ -233,6 +237,7 @@ export class KernelDataplane implements Dataplane {
       probeOutIfindex: this.#path.programIfindex,
       sharing: this.#options.sharing === true ? 1 : 0,
       echoPerSecond: this.#options.echoPerSecond ?? ECHO_PER_SECOND,
+      inService: this.#inService ? 1 : 0,
       node4: ipv4 === undefined ? NO_ADDRESS : addressBytes(ipv4),
       node6: ipv6 === undefined ? NO_ADDRESS : addressBytes(ipv6),
       probeSource4: addressBytes(this.#path.source4),
@@ -243,6 +248,12 @@ export class KernelDataplane implements Dataplane {
       probeBase6: addressBytes(this.#path.base6),
       vipFilter: vipFilter(vips),
     };
+  }
+
+  setInService(inService: boolean): void {
+    if (inService === this.#inService) return;
+    this.#inService = inService;
+    this.#writeSettings(this.#vips);
   }
 
   /** In the background: forwarding works without, only slower to start. */
@@ -377,6 +388,7 @@ export class KernelDataplane implements Dataplane {
     return {
       interfaces: this.#interfaces,
       adopted: this.#loaded.adopted,
+      wasInService: this.#wasInService,
       layoutDigest: LAYOUT_DIGEST,
     };
   }

@@ -9,6 +9,7 @@ import {
   encodeDecapAddress,
   encodeService,
   encodeSettings,
+  readSettings,
   encodeTunnelSource as encodeTunnelSourceRecord,
   encodeVlanDevice,
   NAT_CANDIDATES_BYTES,
@@ -152,6 +153,12 @@ export class NodeMaps {
       this.#decapAddresses,
       addresses.map((address) => [addressBytes(address), value]),
     );
+  }
+
+  /** As an earlier supervisor left it. */
+  wasInService(): boolean {
+    const bytes = this.#settings.lookup(u32(0));
+    return bytes !== undefined && readSettings(new DataView(bytes.buffer)).inService !== 0;
   }
 
   writeSettings(settings: Settings): void {

@@ -19,10 +19,14 @@ export class MemoryDataplane implements Dataplane {
   readonly broken = new Set<ServiceId>();
   reconciles = 0;
   closed: 'keep' | 'detach' | undefined;
+  /** What the next supervisor would find. */
+  inService = false;
   readonly #adopted: readonly WantedService[];
+  readonly #wasInService: boolean;
 
-  constructor(adopted: readonly WantedService[] = []) {
+  constructor(adopted: readonly WantedService[] = [], wasInService = adopted.length > 0) {
     this.#adopted = adopted;
+    this.#wasInService = wasInService;
     this.services = adopted;
   }
 
@@ -40,6 +44,10 @@ export class MemoryDataplane implements Dataplane {
 
   adoptedServices(): readonly WantedService[] {
     return this.#adopted;
+  }
+
+  setInService(inService: boolean): void {
+    this.inService = inService;
   }
 
   probeAddress(service: ServiceId, backend: Address): Address | undefined {
@@ -64,6 +72,7 @@ export class MemoryDataplane implements Dataplane {
     return {
       interfaces: [],
       adopted: this.#adopted.length > 0,
+      wasInService: this.#wasInService,
       layoutDigest: 'memory',
     };
   }
