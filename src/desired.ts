@@ -103,12 +103,18 @@ export function vipVerdicts(inputs: VerdictInputs): Map<Address, Verdict> {
   );
 }
 
-/** Undefined where the document has no `bgp` section. */
+/**
+ * Undefined where the document has no `bgp` section and had none before. A section that is taken out
+ * leaves the sessions as they are, but no route.
+ */
 export function desiredBgp(
   { cluster, node }: NodeConfig,
   verdicts: ReadonlyMap<Address, Verdict>,
+  before: DesiredBgp | undefined,
 ): DesiredBgp | undefined {
-  if (cluster.bgp === undefined || node.routerId === undefined) return undefined;
+  if (cluster.bgp === undefined || node.routerId === undefined) {
+    return before && { speaker: before.speaker, routes: [] };
+  }
   const { as, peers } = cluster.bgp;
   return {
     speaker: { as, routerId: node.routerId, peers },

@@ -120,6 +120,19 @@ describe('starting', () => {
     expect(announcer.history.map(({ routes }) => routes.length)).toEqual([1]);
   });
 
+  test('a backend that was draining goes on draining', () => {
+    const draining = service(80, {
+      backends: [backend('b1'), backend('b2', { intent: 'draining' })],
+    });
+    for (const each of [B1, B2]) health.is(web.id, each, 'up');
+    dataplane = new MemoryDataplane([wantedService(draining, health.view())]);
+    expect(statesOf(web.id)).toEqual(['up', 'draining']);
+    health = new GivenHealth();
+    supervise(nodeConfig([draining]));
+    clock.advance(20);
+    expect(statesOf(web.id)).toEqual(['up', 'draining']);
+  });
+
   test('keeps VIPs back until the flows of the peers are here', () => {
     let gate: Gate = { open: false, reason: 'snapshot', percent: 40 };
     peers = { gate: () => gate, status: () => ({}) as PeersStatus };
@@ -145,6 +158,20 @@ describe('starting', () => {
     expect(announced()).toEqual([VIP]);
   });
 
+  test('waits for them, too, when the supervisor before was stopped, or had not begun', () => {
+    peers = {
+      gate: () => ({ open: false, reason: 'listening' }),
+      status: () => ({}) as PeersStatus,
+    };
+    health.is(web.id, B1, 'up');
+    dataplane = new MemoryDataplane([wantedService(web, health.view())], false);
+    const supervisor = supervise();
+    clock.advance(20);
+    expect(announced()).toEqual([]);
+    expect(supervisor.snapshot().vips[0]?.reason).toBe('not_synced');
+    expect(dataplane.inService).toBe(false);
+  });
+
   test('does not wait for its peers when it took its own flows over', () => {
     health.is(web.id, B1, 'up');
     dataplane = new MemoryDataplane([wantedService(web, health.view())]);
@@ -155,6 +182,7 @@ describe('starting', () => {
     };
     supervise();
     expect(announced()).toEqual([VIP]);
+    expect(dataplane.inService).toBe(true);
   });
 
   test('does nothing while nothing changes', () => {
@@ -238,6 +266,48 @@ describe('reload', () => {
   });
 });
 
+describe('a bgp section', () => {
+  const config = nodeConfig([web]);
+  const silent = { ...config, cluster: { ...config.cluster, bgp: undefined } };
+
+  test('that is taken out takes the routes with it, and nothing comes back', async () => {
+    const supervisor = supervise();
+    health.is(web.id, B1, 'up');
+    clock.advance(20);
+    expect(announced()).toEqual([VIP]);
+    const { speaker } = announcer.history.at(-1) ?? {};
+
+    supervisor.reload(silent);
+    clock.advance(20);
+    expect(announcer.history.at(-1)).toEqual({ speaker, routes: [] });
+    expect(supervisor.snapshot().bgp).toBeNull();
+
+    health.is(web.id, B2, 'up');
+    clock.advance(20);
+    expect(announced()).toEqual([]);
+    supervisor.reload(config);
+    clock.advance(20);
+    expect(announced()).toEqual([VIP]);
+    supervisor.reload(silent);
+    // The withdrawal is waited for, and then that traffic has moved.
+    const drained = supervisor.drain(1000);
+    expect(announced()).toEqual([]);
+    await announcer.settled();
+    clock.advance(1000);
+    await drained;
+  });
+
+  test('that comes with a reload announces what is up', () => {
+    const supervisor = supervise(silent);
+    health.is(web.id, B1, 'up');
+    clock.advance(20);
+    expect(announcer.history).toEqual([]);
+    supervisor.reload(config);
+    clock.advance(20);
+    expect(announced()).toEqual([VIP]);
+  });
+});
+
 describe('stopping', () => {
   test('withdraws, goes on forwarding while traffic moves, and only then is done', async () => {
     const supervisor = supervise();
@@ -251,6 +321,7 @@ describe('stopping', () => {
     });
     expect(announced()).toEqual([]);
     expect(supervisor.snapshot().vips[0]?.reason).toBe('stopping');
+    expect(dataplane.inService, 'the next one waits for the peers').toBe(false);
     await announcer.settled();
     clock.advance(900);
     await Promise.resolve();

@@ -11,6 +11,7 @@ import type { Clock } from './lib/clock.ts';
 import { errorMessage } from './lib/errors.ts';
 import type { Logger } from './lib/logger.ts';
 import type { Address } from './model/address.ts';
+import type { DesiredBgp } from './model/bgp.ts';
 import type { HealthState, HealthView } from './model/health.ts';
 import type { Service, ServiceId } from './model/service.ts';
 import type { Gate } from './peers/join.ts';
@@ -37,8 +38,8 @@ export interface Peers {
 export interface SupervisorParts {
   readonly config: NodeConfig;
   readonly dataplane: Dataplane;
-  /** Undefined: nothing is announced, whatever the document says. */
-  readonly announcer: RouteAnnouncer | undefined;
+  /** Is told nothing before the document has a `bgp` section. */
+  readonly announcer: RouteAnnouncer;
   readonly health: Health;
   /** Undefined: this node knows of no others. */
   readonly peers: Peers | undefined;
@@ -77,6 +78,8 @@ export class Supervisor {
   #leaving: readonly Leaving[] = [];
   #reconciled: ReconcileResult = { programmed: new Set(), writes: 0, failures: [] };
   #vips: ReadonlyMap<Address, VipRecord> = new Map();
+  /** What the announcer was told last. */
+  #told: DesiredBgp | undefined;
   #healthVersion = -1;
   #unsynced: string | undefined;
   #dirty = true;
@@ -103,7 +106,8 @@ export class Supervisor {
     const adopted = dataplane.adoptedServices();
     for (const { id, backends } of adopted) {
       for (const { address, state } of backends) {
-        if (state !== 'draining') health.adopt(id, address, state);
+        // Only what was up is draining and not down.
+        health.adopt(id, address, state === 'draining' ? 'up' : state);
       }
     }
     if (adopted.length > 0) logger.info({ services: adopted.length }, 'adopted the data plane');
@@ -112,7 +116,7 @@ export class Supervisor {
   /** The first tick runs at once. Starting twice is starting once. */
   start(): void {
     if (this.#cancelTick !== undefined) return;
-    this.#parts.announcer?.start();
+    this.#parts.announcer.start();
     this.#tick();
   }
 
@@ -136,12 +140,12 @@ export class Supervisor {
   }
 
   /**
-   * A node that starts waits for the flows of the others. One that took over its own maps has flows
-   * and routes already: to withdraw them for that would move the traffic that is to be kept.
+   * A node that starts waits for the flows of the others. One whose supervisor was lost has flows and
+   * routes already: to withdraw them for that would move the traffic that is to be kept.
    */
   #whyUnsynced(): string | undefined {
     const { dataplane, peers } = this.#parts;
-    if (peers === undefined || dataplane.status().adopted) return undefined;
+    if (peers === undefined || dataplane.status().wasInService) return undefined;
     const gate = peers.gate();
     if (gate.open) return undefined;
     if (gate.reason === 'listening') return 'listening for them';
@@ -199,8 +203,9 @@ export class Supervisor {
     this.#vips = new Map(
       Array.from(verdicts, ([vip, verdict]) => [vip, this.#recordVerdict(vip, verdict)]),
     );
-    const desired = desiredBgp(this.#config, verdicts);
-    if (desired !== undefined) this.#parts.announcer?.set(desired);
+    this.#told = desiredBgp(this.#config, verdicts, this.#told);
+    if (this.#told !== undefined) this.#parts.announcer.set(this.#told);
+    this.#parts.dataplane.setInService(!this.#stopping && this.#unsynced === undefined);
     this.#snapshot = undefined;
   }
 
@@ -256,7 +261,7 @@ export class Supervisor {
       this.#dirty = true;
     }
     this.#announce();
-    if (announcer !== undefined && this.#config.cluster.bgp !== undefined) {
+    if (this.#told !== undefined) {
       try {
         await announcer.settled(AbortSignal.timeout(withdrawTimeoutMs));
         logger.info('withdrawn');
@@ -265,6 +270,11 @@ export class Supervisor {
       }
       await new Promise<void>((resolve) => clock.after(this.#config.cluster.drainMs, resolve));
     }
+    this.stop();
+  }
+
+  /** At once, leaving everything as it is. Idempotent. */
+  stop(): void {
     this.#cancelTick?.();
     this.#cancelTick = undefined;
   }
@@ -295,7 +305,7 @@ export class Supervisor {
       health: this.#parts.health.view(),
       counters: this.#parts.dataplane.counters(),
       dataplane: this.#parts.dataplane.status(),
-      bgp: this.#parts.announcer?.status(),
+      bgp: this.#parts.announcer.status(),
       peers: this.#parts.peers?.status(),
       reports: this.#parts.reports?.status(),
     });

@@ -43,7 +43,7 @@ export interface SnapshotInputs {
   readonly health: HealthView;
   readonly counters: Counters;
   readonly dataplane: DataplaneStatus;
-  readonly bgp: BgpStatus | undefined;
+  readonly bgp: BgpStatus;
   readonly peers: PeersStatus | undefined;
   readonly reports: ReportsStatus | undefined;
 }
@@ -52,7 +52,7 @@ const NO_TRAFFIC: TrafficSnapshot = { packets: 0, bytes: 0, flowsOpened: 0, flow
 
 export function takeSnapshot(inputs: SnapshotInputs): NodeSnapshot {
   const { config, refused, dataplane, counters } = inputs;
-  const bgp = config.cluster.bgp === undefined ? null : (inputs.bgp ?? null);
+  const bgp = config.cluster.bgp === undefined ? null : inputs.bgp;
   const traffic = new Map(
     counters.backends.map((each) => [`${each.service} ${each.backend}`, each]),
   );

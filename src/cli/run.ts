@@ -3,10 +3,9 @@
  * order of starting and stopping. The console comes first, since its port is also the lock that
  * keeps a second supervisor of the same node away from the data plane.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GobgpAnnouncer } from '../bgp/gobgp.ts';
-import type { NodeConfig, NodePart, SyncConfig } from '../config/types.ts';
+import type { NodePart } from '../config/types.ts';
 import { loadFiles } from '../config/load.ts';
 import { formatProblem } from '../config/problems.ts';
 import { ConsoleServer } from '../console/server.ts';
@@ -16,14 +15,14 @@ import { diagnose } from '../health/diagnose.ts';
 import { createProbes } from '../health/probes.ts';
 import { HealthScheduler } from '../health/scheduler.ts';
 import { systemClock } from '../lib/clock.ts';
-import { errorMessage, SkeinError } from '../lib/errors.ts';
+import { SkeinError } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
 import { FlowLister } from '../peers/flow-list.ts';
-import { readKeys } from '../peers/keys.ts';
 import type { FlowSync } from '../peers/sync.ts';
 import { Supervisor } from '../supervisor.ts';
 import type { ConfigPaths } from './check.ts';
-import { createReports, type NodeReports } from './reports.ts';
+import { reloader } from './reload.ts';
+import { createReports } from './reports.ts';
 import { createSync } from './sync.ts';
 import { version } from './version.ts';
 import { watchDocuments } from './watch.ts';
@@ -57,6 +56,8 @@ export async function runNode(options: RunOptions): Promise<void> {
   logger.info({ version, pid: process.pid, digest: config.cluster.digest }, 'starting');
   dieLoudly(logger);
 
+  const stopped = stopSignal(logger);
+
   // What was started is stopped in reverse, whether the node was told to stop or could not start.
   await using started = new AsyncDisposableStack();
   const watching = watchDocuments([options.config, options.node], systemClock, logger);
@@ -76,12 +77,7 @@ export async function runNode(options: RunOptions): Promise<void> {
   const parts = { config, dataplane, configDigest: digest, logger };
   const peers = sync === undefined ? undefined : await createSync({ ...parts, sync });
   if (peers !== undefined) started.defer(() => peers.stop());
-  const flows = new FlowLister({
-    // Without sharing nothing else needs the tables: they are opened when somebody asks.
-    table: { read: () => dataplane.flowTable.read() },
-    knowledge: peers && (() => peers.knowledge()),
-    clock: systemClock,
-  });
+  const flows = listerOf(dataplane, peers);
   started.defer(() => flows.stop());
 
   const announcer = new GobgpAnnouncer({ target: config.node.gobgp, clock: systemClock, logger });
@@ -100,7 +96,7 @@ export async function runNode(options: RunOptions): Promise<void> {
   const supervisor = new Supervisor({
     config,
     dataplane,
-    announcer: config.cluster.bgp === undefined ? undefined : announcer,
+    announcer,
     health,
     peers,
     reports,
@@ -111,6 +107,9 @@ export async function runNode(options: RunOptions): Promise<void> {
   Object.assign(running, { supervisor, flows });
   // Flows name their backends, so the maps come first.
   supervisor.start();
+  started.defer(() => {
+    supervisor.stop();
+  });
   started.defer(cutOversized(dataplane));
   await peers?.start();
   health.start();
@@ -119,7 +118,7 @@ export async function runNode(options: RunOptions): Promise<void> {
   const reload = reloader(options, config, { supervisor, peers, reports }, logger);
   watching.tell(reload);
 
-  await stopSignal(logger);
+  await stopped;
   await supervisor.drain(WITHDRAW_TIMEOUT_MS);
   closing.how = options.keepForwarding ? 'keep' : 'detach';
   await started.disposeAsync();
@@ -158,6 +157,15 @@ async function openDataplane(
   return dataplane;
 }
 
+function listerOf(dataplane: KernelDataplane, peers: FlowSync | undefined): FlowLister {
+  return new FlowLister({
+    // Without sharing nothing else needs the tables: they are opened when somebody asks.
+    table: { read: () => dataplane.flowTable.read() },
+    knowledge: peers && (() => peers.knowledge()),
+    clock: systemClock,
+  });
+}
+
 /** ICMP errors that the data plane could not place go to the peers. Returns how to stop that. */
 function relayIcmpErrors(dataplane: KernelDataplane, peers: FlowSync): () => void {
   const timer = setInterval(() => {
@@ -166,13 +174,6 @@ function relayIcmpErrors(dataplane: KernelDataplane, peers: FlowSync): () => voi
   return () => {
     clearInterval(timer);
   };
-}
-
-/** What takes a new document over. */
-interface Reloaded {
-  readonly supervisor: Supervisor;
-  readonly peers: FlowSync | undefined;
-  readonly reports: NodeReports;
 }
 
 /** Packets that do not fit their way are cut by this process. Returns how to stop that. */
@@ -188,69 +189,10 @@ function cutOversized(dataplane: KernelDataplane): () => void {
   };
 }
 
-/** Reads both documents again. By file event only a text that differs counts as a change. */
-function reloader(
-  paths: ConfigPaths,
-  running: NodeConfig,
-  { supervisor, peers, reports }: Reloaded,
-  logger: Logger,
-): (cause: 'signal' | 'file') => void {
-  let lastText = documentsText(paths);
-  return (cause) => {
-    const text = documentsText(paths);
-    if (cause === 'file' && text === lastText) return;
-    lastText = text;
-    const result = loadFiles(paths.config, paths.node);
-    if (!result.ok) {
-      supervisor.refuse(result.problems);
-      const problems = result.problems.map(formatProblem);
-      logger.error({ problems }, 'reload refused: nothing was changed');
-      return;
-    }
-    if (JSON.stringify(result.config.node) !== JSON.stringify(running.node)) {
-      logger.warn('the node part has changed: that takes effect at the next start');
-    }
-    const { sync } = result.config.cluster;
-    if (JSON.stringify(networkOf(sync)) !== JSON.stringify(networkOf(running.cluster.sync))) {
-      logger.warn('the network of flow sync has changed: that takes effect at the next start');
-    }
-    if (peers !== undefined && sync !== undefined) renewKeys(peers, sync.keyFiles, logger);
-    reports.set(result.config.cluster);
-    supervisor.reload(result.config);
-  };
-}
-
-/** What a running flow sync cannot change. */
-function networkOf(sync: SyncConfig | undefined): unknown {
-  return sync && { group: sync.group, peers: sync.peers };
-}
-
-/** Keys are replaced while nodes run: by a reload on each, with both keys in between. */
-function renewKeys(
-  peers: Pick<FlowSync, 'setKeys'>,
-  keyFiles: readonly string[],
-  logger: Logger,
-): void {
-  readKeys(keyFiles).then(
-    ({ keys, warnings }) => {
-      for (const warning of warnings) logger.warn(warning);
-      peers.setKeys(keys);
-    },
-    (error: unknown) => {
-      logger.error({ keyFiles, reason: errorMessage(error) }, 'the keys stay as they were');
-    },
-  );
-}
-
-function documentsText({ config, node }: ConfigPaths): string {
-  try {
-    return `${readFileSync(config, 'utf8')}\0${readFileSync(node, 'utf8')}`;
-  } catch (error) {
-    return errorMessage(error);
-  }
-}
-
-/** The first signal starts an orderly stop; a second one ends the process at once. */
+/**
+ * The first signal starts an orderly stop, as soon as everything has started; a second one ends the
+ * process at once.
+ */
 async function stopSignal(logger: Logger): Promise<void> {
   const signal = await new Promise<string>((resolve) => {
     process.once('SIGTERM', resolve);

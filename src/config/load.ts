@@ -79,8 +79,11 @@ function keyFilesOf({ sync, reports }: ClusterDocument, locate: (path: string) =
   };
 }
 
-/** Never throws: a file that cannot be read is a problem too. */
-export function loadFiles(clusterPath: string, nodePath: string): ConfigResult {
+/**
+ * Never throws: a file that cannot be read is a problem too. `nodePart`: its path, or the text that a
+ * process has read before and keeps to.
+ */
+export function loadFiles(clusterPath: string, nodePart: string | SourceText): ConfigResult {
   const problems: ConfigProblem[] = [];
   const read = (file: string): SourceText => {
     const result = readText(file, FILE_BYTES_MAX);
@@ -89,7 +92,7 @@ export function loadFiles(clusterPath: string, nodePath: string): ConfigResult {
     return { file, text: '' };
   };
   const cluster = read(clusterPath);
-  const node = read(nodePath);
+  const node = typeof nodePart === 'string' ? read(nodePart) : nodePart;
   if (problems.length > 0) return { ok: false, problems };
   // A relative path is meant from where the document is, not from where the process was started.
   const folder = dirname(resolvePath(clusterPath));
