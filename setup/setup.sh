@@ -69,8 +69,9 @@ check_machine() {
   command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
     fail "no apt-get: use Debian 12 or newer (setup/packages.txt lists what would be installed)"
   command -v node >/dev/null && at_least "$(node -p process.versions.node)" "$node_minimum" ||
-    fail "no Node $node_minimum or newer on the PATH: install it first (https://nodejs.org)"
-  command -v npm >/dev/null || fail "no npm on the PATH: install it (apt-get install npm)"
+    fail "no Node $node_minimum or newer on the PATH: install it first (https://nodejs.org; Debian 12's is 18)"
+  command -v npm >/dev/null ||
+    fail "no npm on the PATH: install Node with npm (https://nodejs.org; Debian 12's npm is for Node 18)"
 }
 
 # Held until this script and whatever it started have ended.

@@ -12,6 +12,7 @@ import { checkConfig } from './cli/check.ts';
 import { detachNode } from './cli/detach.ts';
 import { showFlows } from './cli/flows.ts';
 import { showPeers } from './cli/peers.ts';
+import { logLevelOption } from './cli/log-level.ts';
 import { runNode } from './cli/run.ts';
 import { showStatus } from './cli/status.ts';
 import { version } from './cli/version.ts';
@@ -20,12 +21,6 @@ import { errorMessage, SkeinError } from './lib/errors.ts';
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 const DEFAULT_URL = 'http://127.0.0.1:8080/';
-const LOG_LEVELS = ['debug', 'info', 'warn', 'error'];
-
-function logLevel(value: string): string {
-  if (LOG_LEVELS.includes(value)) return value;
-  throw new InvalidArgumentError(`one of ${LOG_LEVELS.join(', ')}`);
-}
 
 function httpUrl(value: string): string {
   const url = URL.parse(value);
@@ -47,13 +42,12 @@ function commandLine(setExitCode: (code: number) => void): Command {
   const program = new Command('skein')
     .description('A distributed layer-4 load balancer: XDP forwarding, VIPs announced over BGP.')
     .version(version, '-V, --version', 'show the version')
-    .showHelpAfterError('(skein --help shows what there is)')
     // A command and its subcommands may have an option of the same name.
     .enablePositionalOptions()
     .exitOverride();
   withConfig(program.command('run'))
     .description('run a node until it is told to stop (SIGTERM); SIGHUP reloads the document')
-    .option('-l, --log-level <level>', LOG_LEVELS.join(', '), logLevel, 'info')
+    .addOption(logLevelOption())
     .option('--keep-forwarding', 'leave the data plane at work when the node is stopped', false)
     .action(runNode);
   withConfig(program.command('check'))
@@ -93,7 +87,16 @@ function commandLine(setExitCode: (code: number) => void): Command {
     .action(() => {
       console.log(version);
     });
+  hintAtHelp(program, program.name());
+  // Not sooner, since subcommands would inherit it: what is in excess is one that does not exist.
+  backend.allowExcessArguments();
   return program;
+}
+
+/** After an error: the help of the command that failed. */
+function hintAtHelp(command: Command, words: string): void {
+  command.showHelpAfterError(`(${words} --help shows what there is)`);
+  for (const each of command.commands) hintAtHelp(each, `${words} ${each.name()}`);
 }
 
 async function main(): Promise<void> {

@@ -168,8 +168,8 @@ function covers({ address, prefixLength }: AddressFact, other: Address): boolean
   return mask.every((bits, index) => (((one[index] ?? 0) ^ (two[index] ?? 0)) & bits) === 0);
 }
 
+/** A VIP that is missing has it not: what puts it on leaves the scope global. */
 function hasHostScope(facts: ServerState, vip: Address): boolean {
-  return facts.addresses
-    .filter(({ address }) => address === vip)
-    .every(({ hostScope }) => hostScope);
+  const held = facts.addresses.filter(({ address }) => address === vip);
+  return held.length > 0 && held.every(({ hostScope }) => hostScope);
 }

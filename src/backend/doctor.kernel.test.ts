@@ -185,6 +185,19 @@ test.each([
   findsAndMends(wrong, L2DSR, 'arp_answers_vip');
 });
 
+test('on a server where nothing is done yet, mending from the top never lets ARP answer', () => {
+  sh(`ip addr del ${VIP}/32 dev lo; ip addr del ${VIP6}/128 dev lo`);
+  sh('sysctl -qw net.ipv4.conf.eth0.arp_ignore=0 net.ipv4.conf.eth0.arp_announce=0');
+  const { findings } = doctor(L2DSR);
+  expect(findings.map(({ code }) => code)).toEqual([
+    'arp_answers_vip',
+    'vip_missing',
+    'vip_missing',
+  ]);
+  for (const { command } of findings) sh(command);
+  expect(doctor(L2DSR).findings).toEqual([]);
+});
+
 test('settings for all interfaces count as much as those of the one', () => {
   sh(
     'sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.eth0.arp_ignore=0 net.ipv4.conf.eth0.arp_announce=0',

@@ -212,6 +212,20 @@ test.each(['tentative', 'dadFailed'] as const)('a VIP that is %s is not ready', 
   ]);
 });
 
+test.each([
+  ['ARP answers for it', 0],
+  ['ARP would answer for it once it has global scope', 3],
+])('a VIP that is missing while %s: ARP is to be quiet first', (_, ignore) => {
+  const sysctls = { 'ipv4/conf/all/arp_ignore': ignore };
+  const facts = server([], { sysctls });
+  const addresses = facts.addresses.filter(({ address: value }) => value !== VIPS.ipv4);
+  const roles = [role('ipip', 'ipv4', 'ipv4'), role('l2dsr', 'ipv4', 'ipv4')];
+  expect(codes({ ...facts, addresses }, wantedOf(roles)).slice(0, 2)).toEqual([
+    'arp_answers_vip',
+    'vip_missing',
+  ]);
+});
+
 test('an interface that is not there, and one that is down', () => {
   const wanted = wantedOf([role('dscp', 'ipv4', 'ipv4')]);
   expect(codes(server([]), { ...wanted, interface: 'eth7' })).toEqual(['interface_missing']);

@@ -14,9 +14,10 @@ import { quoted } from './doctor-words.ts';
 
 const CHECKS: readonly ((checked: Checked) => Finding[])[] = [
   checkInterface,
+  // Before the VIPs: a VIP that is put on while ARP answers for it takes the nodes' traffic.
+  checkArp,
   checkVips,
   checkIpv6Arrival,
-  checkArp,
   checkDecapsulation,
   checkRpFilter,
   checkMtu,
@@ -25,12 +26,10 @@ const CHECKS: readonly ((checked: Checked) => Finding[])[] = [
   checkListeners,
 ];
 
-/** Each problem once, whichever roles of the server share it. */
+/** Each problem once, whichever roles of the server share it, in an order to mend them in. */
 export function diagnose(facts: ServerFacts, wanted: Wanted): Finding[] {
-  const findings = wanted.roles.flatMap((role) => {
-    const checked = checkedRole(facts, wanted, role);
-    return CHECKS.flatMap((check) => check(checked));
-  });
+  const roles = wanted.roles.map((role) => checkedRole(facts, wanted, role));
+  const findings = CHECKS.flatMap((check) => roles.flatMap(check));
   const unique = new Map(findings.map((finding) => [finding.sentence, finding]));
   return [...unique.values()];
 }

@@ -81,7 +81,7 @@ class Ear {
   }
 }
 
-const OFTEN = ['--report', '--report-interval', '100ms'] as const;
+const OFTEN = ['--report', '--report-interval', '200ms'] as const;
 
 test('reports by its checks, with the keys of the last SIGHUP, and leaves before the VIP does', async () => {
   const before = await server.state();

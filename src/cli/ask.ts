@@ -24,9 +24,8 @@ export async function askNode(
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     const why = errorMessage(cause ?? error);
-    throw new SkeinError('UNREACHABLE', `no node answers at ${target.href}: ${why}`, {
-      cause: error,
-    });
+    const message = `no node answers at ${target.href}: ${why} (--url names another console)`;
+    throw new SkeinError('UNREACHABLE', message, { cause: error });
   }
   if (response.ok) return response.json();
   const body = (await response.json().catch(() => undefined)) as

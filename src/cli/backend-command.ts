@@ -1,11 +1,13 @@
 /** The options of `skein backend`, and what each may be. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ServerMode } from '../backend/duties.ts';
+import { didYouMean } from '../config/suggest.ts';
 import { parseAddress, type Address } from '../model/address.ts';
 import { TUNNEL_MODES, TUNNEL_PORTS } from '../model/forwarding.ts';
 import { checkOption, intervalOption } from './backend-report.ts';
 import { showBackend } from './backend-status.ts';
 import { runBackend, type BackendCommand } from './backend.ts';
+import { logLevelOption } from './log-level.ts';
 
 const STATE_DIR = '/run/skein-backend';
 const BPFFS = '/sys/fs/bpf/skein-backend';
@@ -49,12 +51,10 @@ export function addBackendCommand(program: Command): Command {
     .addOption(checkOption())
     .option('--state-dir <folder>', 'keeps what was changed, to be taken back', STATE_DIR)
     .option('--bpffs <folder>', 'for the pinned program, one for each namespace', BPFFS)
-    .addOption(
-      new Option('-l, --log-level <level>')
-        .choices(['debug', 'info', 'warn', 'error'])
-        .default('info'),
-    )
+    .addOption(logLevelOption())
+    .helpCommand(true)
     .action(async (options: BackendCommand) => {
+      refuseWords(backend);
       await runBackend(options);
     });
   backend
@@ -64,6 +64,17 @@ export function addBackendCommand(program: Command): Command {
     .option('--json', 'print everything as JSON', false)
     .action(showBackend);
   return backend;
+}
+
+/** A word that is left over was meant as a subcommand. */
+function refuseWords(backend: Command): void {
+  const [word] = backend.args;
+  if (word === undefined) return;
+  const names = backend.commands.map((each) => each.name());
+  const meant = didYouMean(word, names);
+  backend.error(
+    `error: skein backend has no command '${word}'${meant}; there are ${names.join(', ')}`,
+  );
 }
 
 /** Options that take a list are parsed word by word. */

@@ -76,6 +76,11 @@ test('without a document every VIP has a service on every port', () => {
 test.each([
   [''],
   ['--vip 192.0.2.1 --config x.yaml'],
+  ['--config x.yaml --mode ipip'],
+  ['--config x.yaml --port 80'],
+  ['--config x.yaml --tunnel-port 6080'],
+  ['--config x.yaml --dscp 10'],
+  ['--config x.yaml --mtu 1500'],
   ['--vip 192.0.2.300'],
   ['--vip 192.0.2.1 --mode katran'],
   ['--vip 192.0.2.1 --port 80/sctp'],

@@ -46,7 +46,7 @@ export interface DoctorOptions {
 
 /** Adds `doctor` to `parent`. Exit code 0: fine, 1: problems, 2: the command line is wrong. */
 export function addDoctor(parent: Command, setExitCode: (code: number) => void): void {
-  const mode = new Option('--mode <mode>', 'how packets reach this server')
+  const mode = insteadOfDocument('--mode <mode>', 'how packets reach this server')
     .choices(BACKEND_MODES)
     .default('l2dsr');
   const command: Command = parent
@@ -58,16 +58,31 @@ export function addDoctor(parent: Command, setExitCode: (code: number) => void):
     .option('--address <address...>', 'own address that the nodes send to', addresses)
     .option('--vip <address...>', 'without --config: the VIPs', addresses)
     .addOption(mode)
-    .option('--port <port...>', 'where the service listens, such as 80 or 53/udp', ports)
+    .addOption(
+      insteadOfDocument(
+        '--port <port...>',
+        'where the service listens, such as 80 or 53/udp',
+      ).argParser(ports),
+    )
     .option('--interface <name>', 'where packets from the nodes arrive (default: by address)')
     .option('--node <address...>', 'addresses of the nodes', addresses)
     .option('--client <address...>', 'a client, to look up the way back (default: any)', addresses)
-    .option('--tunnel-port <port>', 'UDP port of gue (default: 6080) or fou (5555)', portNumber)
-    .option('--dscp <number>', 'what stands for the VIP in mode dscp', dscpNumber)
-    .option(
-      '--mtu <bytes>',
-      'largest packet that the nodes send here (default: no limit)',
-      mtuBytes,
+    .addOption(
+      insteadOfDocument(
+        '--tunnel-port <port>',
+        'UDP port of gue (default: 6080) or fou (5555)',
+      ).argParser(portNumber),
+    )
+    .addOption(
+      insteadOfDocument('--dscp <number>', 'what stands for the VIP in mode dscp').argParser(
+        dscpNumber,
+      ),
+    )
+    .addOption(
+      insteadOfDocument(
+        '--mtu <bytes>',
+        'largest packet that the nodes send here (default: no limit)',
+      ).argParser(mtuBytes),
     )
     .option('--json', 'print the findings as JSON', false)
     .action(async (options: DoctorOptions) => {
@@ -75,6 +90,11 @@ export function addDoctor(parent: Command, setExitCode: (code: number) => void):
         command.error('error: give either --config FILE or --vip ADDRESS');
       setExitCode((await examine(options)) ? 0 : 1);
     });
+}
+
+/** What a document says, and so is of no use beside one. */
+function insteadOfDocument(flags: string, description: string): Option {
+  return new Option(flags, description).conflicts('config');
 }
 
 /** Prints the findings; true when none of them is a problem. */

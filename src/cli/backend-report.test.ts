@@ -6,6 +6,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentLogger } from '../lib/logger.ts';
 import { address } from '../model/address.ts';
 import { UnicastLink } from '../peers/unicast.ts';
+import { REPORTS_BURST } from '../reports/board.ts';
+import { signer, TestNode } from '../reports/fixture.ts';
 import { ReportOpener } from '../reports/seal.ts';
 import { decodeReport } from '../reports/wire.ts';
 import { freeUdpPorts, until } from '../health/local-servers.ts';
@@ -78,17 +80,29 @@ describe('the command line', () => {
 
   test.each([
     ['--interval', '3'],
-    ['--interval', '99ms'],
+    ['--interval', '199ms'],
     ['--interval', '61s'],
     ['--to', '10.0.0.1'],
     ['--address', 'web1'],
     ['--address', '239.1.2.3'],
     ['--check', 'ping:me'],
+    ['--log-level', 'loud'],
   ])('refuses %s %s', async (option, value) => {
     await expect(parsed(option, value)).rejects.toMatchObject({
       code: 'commander.invalidArgument',
     });
   });
+});
+
+test('at the shortest interval a node takes all reports, and the last word besides', async () => {
+  const { interval } = await parsed('--interval', '200ms');
+  const node = new TestNode();
+  const from = signer();
+  for (let count = 0; count < 10 * REPORTS_BURST; count += 1) {
+    expect(await node.receive(node.made(from))).toBe('accepted');
+    node.clock.advance(Number(interval));
+  }
+  expect(await node.receive(node.made(from, { state: 'leaving' }))).toBe('accepted');
 });
 
 describe('the plan', () => {

@@ -12,16 +12,19 @@ import { systemClock } from '../lib/clock.ts';
 import { SkeinError, errorMessage } from '../lib/errors.ts';
 import { createLogger, type Logger } from '../lib/logger.ts';
 import { familyOf, isMulticast, parseAddress, type Address } from '../model/address.ts';
+import { REPORTS_PER_S } from '../reports/board.ts';
 import { ReportLink } from '../reports/report-link.ts';
 import { ADDRESSES_MAX, REPORTER_NAME, SERVICES_MAX } from '../reports/report.ts';
 import { Reporter, type LocalCheck } from '../reports/reporter.ts';
 import { ReportSigner, type ReporterKey } from '../reports/seal.ts';
 import { parseLocalCheck } from './local-check.ts';
+import { logLevelOption } from './log-level.ts';
 import { readReporterKey } from './reporter-key.ts';
 import { interfaceWith } from './sync.ts';
 
 const INTERVAL_DEFAULT_MS = 3_000;
-const INTERVAL_MS_MIN = 100;
+/** More often than a node takes them, the last word would be refused as one too many. */
+const INTERVAL_MS_MIN = 1000 / REPORTS_PER_S;
 const INTERVAL_MS_MAX = 60_000;
 
 /** As the command line has them; what is left out comes from the cluster document. */
@@ -87,7 +90,7 @@ export function addBackendReport(backend: Command): void {
     .option('--name <name>', 'unique among backends (default: the host name)')
     .addOption(intervalOption('--interval'))
     .addOption(checkOption())
-    .option('-l, --log-level <level>', 'debug, info, warn, error', 'info')
+    .addOption(logLevelOption())
     .action(runBackendReport);
 }
 
@@ -271,7 +274,7 @@ function interval(text: string): number {
   const [, digits, unit] = /^(\d{1,6})(ms|s)$/.exec(text) ?? [];
   const ms = Number(digits) * (unit === 's' ? 1000 : 1);
   if (ms >= INTERVAL_MS_MIN && ms <= INTERVAL_MS_MAX) return ms;
-  return invalid('a time from 100ms to 60s');
+  return invalid(`a time from ${INTERVAL_MS_MIN}ms to 60s`);
 }
 
 function invalid(what: string): never {

@@ -93,10 +93,13 @@ function sayReady(server: BackendServer, logger: Logger): void {
 }
 
 function checkCommand(command: BackendCommand): void {
-  const { config, vip, dscp, mode, report, reportName, reportInterval, check } = command;
-  const flags = vip !== undefined || dscp !== undefined || mode !== undefined;
+  const { config, vip, dscp, mode, guePort, fouPort } = command;
+  const { report, reportName, reportInterval, check } = command;
+  const flags = [vip, dscp, mode, guePort, fouPort].some((each) => each !== undefined);
   if (config !== undefined && flags) {
-    throw usage('--vip, --mode and --dscp are in the document: give either them or --config');
+    throw usage(
+      '--vip, --mode, --dscp, --gue-port and --fou-port are in the document: give either them or --config',
+    );
   }
   if (config === undefined && vip === undefined && dscp === undefined) {
     throw usage('which VIPs? give --config FILE, or --vip ADDRESS');

@@ -12,7 +12,7 @@ export function checkConfig({ config, node }: ConfigPaths): boolean {
   if (!result.ok) {
     for (const problem of result.problems) console.error(formatProblem(problem));
     const count = result.problems.length;
-    console.error(`${count} problem${count === 1 ? '' : 's'}; nothing was changed`);
+    console.error(`${count} problem${count === 1 ? '' : 's'}`);
     return false;
   }
   const { cluster } = result.config;

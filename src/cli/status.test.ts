@@ -24,3 +24,11 @@ test('reports that are not taken as the document says are a failure, by name', (
   expect(failing.filter((line) => line.startsWith('reports: not listening'))).toHaveLength(1);
   expect(describeNode({ ...usual, reports: null }).join()).not.toContain('reports');
 });
+
+test('without BGP a VIP is ready, and nothing is left to be confirmed', () => {
+  const shown = describeNode(fixtureSnapshot('no-bgp'));
+  expect(shown[1]).toMatch(/^\d+ of \d+ VIPs ready; XDP on /);
+  expect(shown.filter((line) => /^vip \S+ {2}ready$/.test(line))).not.toEqual([]);
+  expect(shown.join()).not.toMatch(/announc|confirmed/);
+  expect(lines[1]).toMatch(/^announcing \d+ of \d+ VIPs; XDP on /);
+});

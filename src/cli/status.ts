@@ -10,11 +10,10 @@ export async function showStatus({ url, json }: AskOptions): Promise<void> {
 
 /** Pure. One line for each VIP, backend and BGP peer, and what is wrong in words. */
 export function describeNode(node: NodeSnapshot): string[] {
-  const announced = node.vips.filter(({ announce }) => announce).length;
   const attached = node.dataplane.interfaces.map(({ name, xdpMode }) => `${name} (${xdpMode})`);
   return [
     `${node.node} of ${node.cluster}, skein ${node.version}${node.stopping ? ', STOPPING' : ''}`,
-    `announcing ${announced} of ${node.vips.length} VIPs; XDP on ${attached.join(', ')}; configuration ${node.config.digest.slice(0, 12)}`,
+    `${summarizeVips(node)}; XDP on ${attached.join(', ')}; configuration ${node.config.digest.slice(0, 12)}`,
     ...node.config.refused.map(
       ({ line, column, path, message }) => `REFUSED reload: ${line}:${column}: ${path}: ${message}`,
     ),
@@ -32,9 +31,17 @@ export function describeNode(node: NodeSnapshot): string[] {
   ];
 }
 
-function describeVips({ vips }: NodeSnapshot): string[] {
+/** Without BGP nobody is told: routes that lead here are static. */
+function summarizeVips({ vips, bgp }: NodeSnapshot): string {
+  const good = vips.filter(({ announce }) => announce).length;
+  const sum = `${good} of ${vips.length} VIPs`;
+  return bgp === null ? `${sum} ready` : `announcing ${sum}`;
+}
+
+function describeVips({ vips, bgp }: NodeSnapshot): string[] {
   return vips.map(({ address, announce, confirmed, explanation }) => {
     if (!announce) return `vip ${address}  withheld: ${explanation ?? ''}`;
+    if (bgp === null) return `vip ${address}  ready`;
     return `vip ${address}  announced${confirmed ? '' : ' (not confirmed yet)'}`;
   });
 }

@@ -3,8 +3,11 @@ import { z } from 'zod';
 import { FORWARDING_MODES, isNat, isTunnel, type ForwardingMode } from '../model/forwarding.ts';
 import { serverId } from './schema-quic.ts';
 import { address, ADDRESS_PATTERN, backendName, sourcePrefix, whole } from './schema-pieces.ts';
+import { didYouMean } from './suggest.ts';
 
 const MTU_MIN = 576;
+const TTL_MIN = 1;
+const TTL_MAX = 255;
 
 /** Keys that mean something for some modes only, and for which. */
 const ONLY_FOR: Readonly<Record<string, { has: (mode: ForwardingMode) => boolean; of: string }>> = {
@@ -14,6 +17,12 @@ const ONLY_FOR: Readonly<Record<string, { has: (mode: ForwardingMode) => boolean
   dscp: { has: (mode) => mode === 'dscp', of: 'dscp' },
   port: { has: isNat, of: 'nat and full_nat' },
 };
+
+/** Of what is no whole number: the range is said as well as the word. */
+function notTtl({ input }: { readonly input?: unknown }): string {
+  const meant = typeof input === 'string' ? didYouMean(input, ['copy']) : '';
+  return `must be a number from ${TTL_MIN} to ${TTL_MAX}, or copy${meant}`;
+}
 
 const backendOptions = z
   .strictObject({
@@ -32,7 +41,7 @@ const backendOptions = z
       .optional()
       .describe('UDP destination port of a tunnel. Default: 6080 for gue, 5555 for fou.'),
     tunnel_ttl: z
-      .union([whole(1, 255), z.literal('copy')])
+      .union([whole(TTL_MIN, TTL_MAX), z.literal('copy', { error: notTtl })])
       .optional()
       .describe('TTL of the outer header; copy: that of the packet. Default: 64.'),
     dscp: whole(0, 63).optional().describe('DSCP that tells the backend which VIP was meant.'),

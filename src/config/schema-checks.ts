@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { DNS_RCODES, DNS_RECORDS } from '../model/check.ts';
 import { familyOf, parseAddress } from '../model/address.ts';
+import { wording } from './issues.ts';
 import { ADDRESS_PATTERN, name, oneOrMany, parsed, whole } from './schema-pieces.ts';
 import { silenceMs } from './schema-reports.ts';
 import { parseHex, parseStatusRange, parseThreshold } from './values.ts';
@@ -20,12 +21,15 @@ const threshold = z
     const message = `must be at most ${window}, the window`;
     context.addIssue({ code: 'custom', path: ['count'], message });
   });
-const thresholdOrShort = z.union([
-  parsed(parseThreshold, 'must be count/window, such as "3/5"', '^\\d{1,3}/\\d{1,3}$').pipe(
+const thresholdOrShort = z.union(
+  [
+    parsed(parseThreshold, 'must be count/window, such as "3/5"', '^\\d{1,3}/\\d{1,3}$').pipe(
+      threshold,
+    ),
     threshold,
-  ),
-  threshold,
-]);
+  ],
+  { error: (issue) => `${wording(issue) ?? ''}: such as "2/2"` },
+);
 
 const timing = {
   name: name.optional().describe('Default: the type, made unique.'),

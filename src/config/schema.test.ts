@@ -157,6 +157,17 @@ describe('a cluster document is refused', () => {
       { 'backends/web/0/tunnel_port': 4 },
       ['backends.web[0].tunnel_port: is for mode gue and fou only'],
     ],
+    ...(
+      [
+        ['64', 'must be a number from 1 to 255, or copy'],
+        [true, 'must be a number from 1 to 255, or copy'],
+        ['cop', 'must be a number from 1 to 255, or copy (did you mean "copy"?)'],
+        [256, 'must be at most 255'],
+      ] as const
+    ).map(([ttl, message]): [Changes, string[]] => [
+      { 'backends/web/0/mode': 'ipip', 'backends/web/0/tunnel_ttl': ttl },
+      [`backends.web[0].tunnel_ttl: ${message}`],
+    ]),
     [
       { 'backends/web/0/mode': 'ipip', 'backends/web/0/tunnel_source': '10.9.0.1/16' },
       [
@@ -265,7 +276,7 @@ describe('a cluster document is refused', () => {
     ],
     [
       { 'services/0/checks/0/rise': 2 },
-      ['services[0].checks[0].rise: must be text or a mapping, not a number'],
+      ['services[0].checks[0].rise: must be text or a mapping, not a number: such as "2/2"'],
     ],
     [
       { 'services/0/checks/0/rise': { count: 2 } },
