@@ -42,7 +42,9 @@ function start(): ReturnType<typeof reloader> {
   if (!loaded.ok) throw new Error(loaded.problems.map(formatProblem).join('\n'));
   const supervisor: Reloaded['supervisor'] = {
     reload: ({ cluster, node }) => {
-      done.push(`${cluster.services.length} services at ${node.ipv4 ?? ''} ${node.ipv6 ?? ''}`);
+      done.push(
+        `${cluster.services.length} services of ${cluster.name} at ${node.ipv4 ?? ''} ${node.ipv6 ?? ''}`,
+      );
     },
     refuse: (problems) => {
       done.push(...problems.map(formatProblem));
@@ -67,11 +69,11 @@ test('a file that says the same as before is no reload, a signal always is', () 
   reload('file');
   expect(done).toEqual([]);
   reload('signal');
-  expect(done).toEqual(['2 services at 10.83.1.11 ']);
+  expect(done).toEqual(['2 services of demo at 10.83.1.11 ']);
   write(WEB_ALONE);
   reload('file');
   reload('file');
-  expect(done.slice(1)).toEqual(['1 services at 10.83.1.11 ']);
+  expect(done.slice(1)).toEqual(['1 services of demo at 10.83.1.11 ']);
 });
 
 test('a mistake in either document changes nothing, and is told', () => {
@@ -90,8 +92,16 @@ test('a node part that has changed waits for the next start', () => {
   const reload = start();
   write(WEB_ALONE, NODE_WITH_IPV6);
   reload('file');
-  expect(done).toEqual(['1 services at 10.83.1.11 ']);
+  expect(done).toEqual(['1 services of demo at 10.83.1.11 ']);
   expect(warnings.join()).toContain('the node part has changed');
+});
+
+test('another name of the cluster waits for the next start', () => {
+  const reload = start();
+  write({ ...WEB_ALONE, cluster: 'other' });
+  reload('file');
+  expect(done).toEqual(['1 services of demo at 10.83.1.11 ']);
+  expect(warnings.join()).toContain('the name of the cluster has changed');
 });
 
 test('what only the next node part could do is refused until then', () => {

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { loadFiles } from '../config/load.ts';
 import { formatProblem } from '../config/problems.ts';
-import type { ClusterConfig, ConfigResult, NodeConfig } from '../config/types.ts';
+import type { ConfigResult, NodeConfig, SyncConfig } from '../config/types.ts';
 import { errorMessage } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { readKeys } from '../peers/keys.ts';
@@ -41,13 +41,17 @@ export function reloader(
       logger.error({ problems }, 'reload refused: nothing was changed');
       return;
     }
-    const { cluster } = result.config;
-    if (JSON.stringify(networkOf(cluster)) !== JSON.stringify(networkOf(running.cluster)))
+    // Keys are derived from the name, here and on the other nodes.
+    const { name } = running.cluster;
+    if (result.config.cluster.name !== name)
+      logger.warn('the name of the cluster has changed: that takes effect at the next start');
+    const cluster = { ...result.config.cluster, name };
+    if (JSON.stringify(networkOf(cluster.sync)) !== JSON.stringify(networkOf(running.cluster.sync)))
       logger.warn('the network of flow sync has changed: that takes effect at the next start');
     if (peers !== undefined && cluster.sync !== undefined)
       renewKeys(peers, cluster.sync.keyFiles, logger);
     reports.set(cluster);
-    supervisor.reload(result.config);
+    supervisor.reload({ ...result.config, cluster });
   };
 }
 
@@ -66,8 +70,8 @@ function loadBeside(
 }
 
 /** What a running flow sync cannot change. */
-function networkOf({ name, sync }: ClusterConfig): unknown {
-  return sync && { name, group: sync.group, peers: sync.peers };
+function networkOf(sync: SyncConfig | undefined): unknown {
+  return sync && { group: sync.group, peers: sync.peers };
 }
 
 /** Keys are replaced while nodes run: by a reload on each, with both keys in between. */
