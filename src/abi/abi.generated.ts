@@ -9,7 +9,7 @@ function putBytes(view: DataView, at: number, length: number, value: Uint8Array)
   new Uint8Array(view.buffer, view.byteOffset + at, length).set(value);
 }
 
-export const LAYOUT_DIGEST = '6f94e8f8a6ad1310';
+export const LAYOUT_DIGEST = '1bc7416bf2495e5e';
 export const BACKEND_NONE = 0xffffffff;
 export const VIP_FILTER_BITS = 16384;
 export const PROBE_PORT_FIRST = 61000;
@@ -1147,6 +1147,7 @@ export interface Settings {
   readonly sharing: number;
   readonly echoPerSecond: number;
   readonly inService: number;
+  readonly crowded: number;
   readonly node4: Uint8Array;
   readonly node6: Uint8Array;
   readonly probeSource4: Uint8Array;
@@ -1167,6 +1168,7 @@ export const SETTINGS_AT = {
   sharing: 28,
   echoPerSecond: 32,
   inService: 36,
+  crowded: 38,
   node4: 40,
   node6: 56,
   probeSource4: 72,
@@ -1184,7 +1186,8 @@ export function readSettings(view: DataView, at = 0): Settings {
     probeOutIfindex: view.getUint32(at + 24, true),
     sharing: view.getUint32(at + 28, true),
     echoPerSecond: view.getUint32(at + 32, true),
-    inService: view.getUint32(at + 36, true),
+    inService: view.getUint16(at + 36, true),
+    crowded: view.getUint16(at + 38, true),
     node4: bytesAt(view, at + 40, 16),
     node6: bytesAt(view, at + 56, 16),
     probeSource4: bytesAt(view, at + 72, 16),
@@ -1204,7 +1207,8 @@ export function writeSettings(view: DataView, at: number, value: Settings): void
   view.setUint32(at + 24, value.probeOutIfindex, true);
   view.setUint32(at + 28, value.sharing, true);
   view.setUint32(at + 32, value.echoPerSecond, true);
-  view.setUint32(at + 36, value.inService, true);
+  view.setUint16(at + 36, value.inService, true);
+  view.setUint16(at + 38, value.crowded, true);
   putBytes(view, at + 40, 16, value.node4);
   putBytes(view, at + 56, 16, value.node6);
   putBytes(view, at + 72, 16, value.probeSource4);

@@ -427,7 +427,9 @@ struct settings {
 	 * Other than 0: the node takes its part in the cluster. Nothing for packets: a supervisor that comes
 	 * after this one learns from it whether the flow tables can be relied on.
 	 */
-	__u32 in_service;
+	__u16 in_service;
+	/* Other than 0: a table of established flows is nearly full. */
+	__u16 crowded;
 	/* The node's own addresses; all zero where it has none of that family. */
 	struct ip_address node4;
 	struct ip_address node6;

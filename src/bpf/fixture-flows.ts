@@ -59,11 +59,13 @@ export function readFlows(map: BpfMap): FlowEntry[] {
   return entries;
 }
 
-/** A flow's value with another time of the last packet. */
-export function seenAt(value: Uint8Array, seenMs: number): Uint8Array {
+/** A flow's value with another time of the last packet; `livedMs`: so long after the first one. */
+export function seenAt(value: Uint8Array, seenMs: number, livedMs?: number): Uint8Array {
   const changed = value.slice();
   const view = new DataView(changed.buffer);
-  writeFlow(view, 0, { ...readFlow(view), seenMs: seenMs >>> 0 });
+  const flow = readFlow(view);
+  const openedMs = livedMs === undefined ? flow.openedMs : (seenMs - livedMs) >>> 0;
+  writeFlow(view, 0, { ...flow, seenMs: seenMs >>> 0, openedMs });
   return changed;
 }
 

@@ -266,8 +266,8 @@ export class Fixture {
   }
 
   /** Makes a flow look as if its last packet had come `idleMs` milliseconds ago. */
-  makeIdle({ table, key, value }: FlowEntry, idleMs: number): void {
-    this.map(table).update(key, seenAt(value, kernelNowMs() - idleMs));
+  makeIdle({ table, key, value }: FlowEntry, idleMs: number, livedMs?: number): void {
+    this.map(table).update(key, seenAt(value, kernelNowMs() - idleMs, livedMs));
   }
 }
 

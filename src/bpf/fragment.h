@@ -207,6 +207,7 @@ __noinline int fragment_follow(struct xdp_md *ctx, struct packet *pkt, __be32 id
 	struct fragment *fragment;
 	struct backend *backend;
 	__u32 index;
+	int verdict;
 
 	if (!pkt)
 		return drop(DROP_INTERNAL);
@@ -221,8 +222,10 @@ __noinline int fragment_follow(struct xdp_md *ctx, struct packet *pkt, __be32 id
 	    backend->state == BACKEND_UNUSED)
 		return drop(DROP_FRAGMENT);
 	fragment_take_flow(pkt, fragment);
-	count(COUNT_FRAGMENT_FORWARDED);
-	return forward(ctx, pkt, index, backend);
+	verdict = forward(ctx, pkt, index, backend);
+	if (verdict != XDP_DROP)
+		count(COUNT_FRAGMENT_FORWARDED);
+	return verdict;
 }
 
 #endif

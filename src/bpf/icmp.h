@@ -142,6 +142,16 @@ static __always_inline int relay(struct xdp_md *ctx, const struct packet *pkt)
 	return drop(DROP_ICMP_RELAYED);
 }
 
+static __always_inline int forward_error(struct xdp_md *ctx, const struct packet *flow, __u32 index,
+					 const struct backend *backend)
+{
+	int verdict = forward(ctx, flow, index, backend);
+
+	if (verdict != XDP_DROP)
+		count(COUNT_ICMP_FORWARDED);
+	return verdict;
+}
+
 /* No node shares flows with this one: the hash is the best that there is. */
 static __always_inline int forward_by_hash(struct xdp_md *ctx, const struct packet *flow,
 					   const struct service *service)
@@ -151,8 +161,7 @@ static __always_inline int forward_by_hash(struct xdp_md *ctx, const struct pack
 
 	if (!backend || backend->state == BACKEND_UNUSED)
 		return drop(DROP_NO_BACKEND);
-	count(COUNT_ICMP_FORWARDED);
-	return forward(ctx, flow, index, backend);
+	return forward_error(ctx, flow, index, backend);
 }
 
 /* Of one error on one CPU: functions that call each other share a stack of 512 bytes. */
@@ -185,10 +194,8 @@ static __noinline int icmp_error(struct xdp_md *ctx, const struct packet *pkt, b
 	flow = flow_of_any_age(quoted);
 	index = flow ? flow_backend_index(flow) : BACKEND_NONE;
 	backend = flow ? flow_backend_at(flow, index) : NULL;
-	if (flow && backend && nat_knows(quoted, backend)) {
-		count(COUNT_ICMP_FORWARDED);
-		return forward(ctx, quoted, index, backend);
-	}
+	if (flow && backend && nat_knows(quoted, backend))
+		return forward_error(ctx, quoted, index, backend);
 	if (relayed)
 		return drop(DROP_ICMP_UNKNOWN);
 	service = service_find(quoted);

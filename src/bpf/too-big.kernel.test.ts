@@ -194,7 +194,7 @@ describe.each(PLANS)('$family', (plan) => {
     });
     expect(fixture.send(error)).toMatchObject({
       verdict: 'DROP',
-      counted: { icmp_forwarded: 1, too_big: 1 },
+      counted: { too_big: 1 },
     });
   });
 

@@ -39,6 +39,18 @@ static __always_inline bool flow_refresh_due(const struct flow *flow, const stru
 	return told_ms >= (due_ms < REFRESH_MS_MAX ? due_ms : REFRESH_MS_MAX);
 }
 
+/*
+ * Two forged packets make a flow established, for as long as a real one. So where they crowd the tables,
+ * flows that were never heard for more than a second have the time of a connection that is not open yet.
+ */
+static __always_inline __u32 flow_timeout_ms(const struct flow *flow, const struct settings *cfg)
+{
+	__u32 timeout_ms = cfg->timeout_ms[flow->state], short_ms = cfg->timeout_ms[FLOW_TCP_SYN];
+	bool brief = (__s32)(flow->seen_ms - flow->opened_ms) < SEEN_REFRESH_MS;
+
+	return cfg->crowded && brief && short_ms < timeout_ms ? short_ms : timeout_ms;
+}
+
 /* True when the flow is to be removed. */
 static __always_inline bool sweep_one(const struct packet *pkt, struct flow *flow, __u32 table)
 {
@@ -50,7 +62,7 @@ static __always_inline bool sweep_one(const struct packet *pkt, struct flow *flo
 	if (!sweep || !cfg || flow->state >= FLOW_STATE_COUNT)
 		return false;
 	sweep->scanned++;
-	if ((__s32)(now_ms - flow->seen_ms - cfg->timeout_ms[flow->state]) > 0) {
+	if ((__s32)(now_ms - flow->seen_ms - flow_timeout_ms(flow, cfg)) > 0) {
 		sweep->expired++;
 		count(COUNT_FLOW_EXPIRED);
 		if (flow_backend(flow))

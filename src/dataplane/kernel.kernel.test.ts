@@ -425,6 +425,37 @@ describe('maintain', () => {
     expect((await fixture.dataplane.maintain()).expired).toBe(0);
   });
 
+  test('in a table that is nearly full brief flows go early, and those that last stay', async () => {
+    const crowd = (count: number) => {
+      for (let sport = 1; sport <= count; sport += 1) {
+        for (const flags of ['S', 'A']) fixture.run(segment(IPV4, flags, sport));
+      }
+      return fixture.established();
+    };
+    const idleMs = TIMEOUTS.tcpSynS * 1000 + 2000;
+    const makeIdle = (flows: ReturnType<typeof crowd>) => {
+      for (const flow of flows) fixture.makeIdle(flow, idleMs, flow.sport <= 5 ? 1000 : 999);
+    };
+    makeIdle(crowd(3000));
+    expect(await fixture.dataplane.maintain()).toEqual({ scanned: 3000, expired: 0 });
+    fixture.forgetFlows();
+
+    makeIdle(crowd(3800));
+    // The first walk finds the table full, and the second one makes room.
+    expect((await fixture.dataplane.maintain()).expired).toBe(0);
+    expect((await fixture.dataplane.maintain()).expired).toBe(3795);
+    expect(
+      fixture
+        .established()
+        .map(({ sport }) => sport)
+        .sort(),
+    ).toEqual([1, 2, 3, 4, 5]);
+
+    // There is room again, so that brief ones have their time.
+    makeIdle(crowd(100));
+    expect((await fixture.dataplane.maintain()).expired).toBe(0);
+  });
+
   test('flows are stamped by the clock that the sweep reads', () => {
     makeFlows();
     for (const { seenMs } of fixture.established()) {

@@ -78,6 +78,8 @@ export interface KernelOptions {
 const NO_TUNNELS: OwnTunnels = { addresses: [], guePort: 0, fouPort: 0 };
 /** Enough for every monitor there is, and little work for a flood. */
 const ECHO_PER_SECOND = 1000;
+/** Part of a flow table from which on room is made for flows that last. */
+const CROWDED = 0.9;
 
 const NO_ADDRESS = new Uint8Array(16);
 const ETHERNET_BYTES = 14;
@@ -97,6 +99,7 @@ export class KernelDataplane implements Dataplane {
   readonly #adopted: readonly WantedService[];
   readonly #wasInService: boolean;
   #inService: boolean;
+  #crowded = false;
   readonly #neighbours = new Neighbours();
   readonly #nat: NatTable;
   /** Bits of enum feature. */
@@ -238,6 +241,7 @@ export class KernelDataplane implements Dataplane {
       sharing: this.#options.sharing === true ? 1 : 0,
       echoPerSecond: this.#options.echoPerSecond ?? ECHO_PER_SECOND,
       inService: this.#inService ? 1 : 0,
+      crowded: this.#crowded ? 1 : 0,
       node4: ipv4 === undefined ? NO_ADDRESS : addressBytes(ipv4),
       node6: ipv6 === undefined ? NO_ADDRESS : addressBytes(ipv6),
       probeSource4: addressBytes(this.#path.source4),
@@ -403,6 +407,7 @@ export class KernelDataplane implements Dataplane {
       for (const map of this.#flows) await this.#sweep(map);
       const sweeps = this.#maps.sweeps();
       this.#flowEntries = sweeps.map(({ scanned, expired }) => scanned - expired);
+      this.#setCrowded(Math.max(...this.#flowEntries) > CROWDED * this.#options.limits.flows);
       return {
         scanned: sweeps.reduce((sum, { scanned }) => sum + scanned, 0),
         expired: sweeps.reduce((sum, { expired }) => sum + expired, 0),
@@ -410,6 +415,13 @@ export class KernelDataplane implements Dataplane {
     } finally {
       this.#sweeping = false;
     }
+  }
+
+  #setCrowded(crowded: boolean): void {
+    if (crowded === this.#crowded) return;
+    this.#crowded = crowded;
+    this.#writeSettings(this.#vips);
+    if (crowded) this.#logger.warn('the flow tables are nearly full: brief flows time out sooner');
   }
 
   /** The kernel walks the table while this reads; the read runs on a thread of the pool. */
