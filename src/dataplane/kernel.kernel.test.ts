@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { readSettings } from '../abi/abi.generated.ts';
 import {
   ip,
   IPV4,
@@ -233,9 +234,16 @@ describe.each(PLANS)('$family: a restart', (plan) => {
     await fixture.program(...SERVICES);
     await fixture.restart();
     expect(fixture.dataplane.status().wasInService).toBe(true);
+    const settings = () =>
+      readSettings(new DataView(fixture.map('settings').lookup(new Uint8Array(4))!.buffer));
     fixture.dataplane.setInService(false);
     await fixture.restart();
     expect(fixture.dataplane.status().wasInService).toBe(false);
+    // Said before anything is programmed, it leaves the rest as it was: timeouts of 0 would end all flows.
+    const before = settings();
+    fixture.dataplane.setInService(true);
+    expect(settings()).toEqual({ ...before, inService: 1 });
+    expect(before.timeoutMs.every((each) => each > 0)).toBe(true);
   });
 
   test('flows, counters and forwarding go on, before and after the first reconcile', async () => {

@@ -240,8 +240,8 @@ export class KernelDataplane implements Dataplane {
       probeOutIfindex: this.#path.programIfindex,
       sharing: this.#options.sharing === true ? 1 : 0,
       echoPerSecond: this.#options.echoPerSecond ?? ECHO_PER_SECOND,
-      inService: this.#inService ? 1 : 0,
-      crowded: this.#crowded ? 1 : 0,
+      inService: Number(this.#inService),
+      crowded: Number(this.#crowded),
       node4: ipv4 === undefined ? NO_ADDRESS : addressBytes(ipv4),
       node6: ipv6 === undefined ? NO_ADDRESS : addressBytes(ipv6),
       probeSource4: addressBytes(this.#path.source4),
@@ -257,7 +257,7 @@ export class KernelDataplane implements Dataplane {
   setInService(inService: boolean): void {
     if (inService === this.#inService) return;
     this.#inService = inService;
-    this.#writeSettings(this.#vips);
+    this.#maps.changeSettings({ inService: Number(inService) });
   }
 
   /** In the background: forwarding works without, only slower to start. */
@@ -420,7 +420,7 @@ export class KernelDataplane implements Dataplane {
   #setCrowded(crowded: boolean): void {
     if (crowded === this.#crowded) return;
     this.#crowded = crowded;
-    this.#writeSettings(this.#vips);
+    this.#maps.changeSettings({ crowded: Number(crowded) });
     if (crowded) this.#logger.warn('the flow tables are nearly full: brief flows time out sooner');
   }
 

@@ -9,7 +9,6 @@ import {
   encodeDecapAddress,
   encodeService,
   encodeSettings,
-  readSettings,
   encodeTunnelSource as encodeTunnelSourceRecord,
   encodeVlanDevice,
   NAT_CANDIDATES_BYTES,
@@ -19,6 +18,7 @@ import {
   readNatSource,
   readService,
   readServiceKey,
+  readSettings,
   readSweep,
   SERVICE_BYTES,
   SERVICE_KEY_BYTES,
@@ -157,12 +157,22 @@ export class NodeMaps {
 
   /** As an earlier supervisor left it. */
   wasInService(): boolean {
+    return this.#heldSettings()?.inService === 1;
+  }
+
+  #heldSettings(): Settings | undefined {
     const bytes = this.#settings.lookup(u32(0));
-    return bytes !== undefined && readSettings(new DataView(bytes.buffer)).inService !== 0;
+    return bytes && readSettings(new DataView(bytes.buffer));
   }
 
   writeSettings(settings: Settings): void {
     this.#settings.update(u32(0), encodeSettings(settings));
+  }
+
+  /** Leaves everything else as the maps have it, also what an earlier supervisor wrote. */
+  changeSettings(change: Partial<Settings>): void {
+    const held = this.#heldSettings();
+    if (held !== undefined) this.writeSettings({ ...held, ...change });
   }
 
   putBackends(
